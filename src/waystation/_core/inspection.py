@@ -1,0 +1,108 @@
+"""Looking into a transport: what the command line and the dashboard use, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from .message import Message
+from .ports import Start
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicInfo:
+    """A topic: how many messages and bytes it keeps, when the oldest and newest were published (Unix seconds)."""
+
+    name: str
+    messages: int
+    bytes: int
+    oldest: float | None
+    newest: float | None
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupInfo:
+    """A group on one topic.
+
+    Attributes:
+        ready: Messages that could be delivered now.
+        in_flight: Delivered, not yet settled.
+        waiting: Held for a retry's delay, or behind an earlier message of their key.
+        dead: Dead letters.
+        oldest_age_s: Age of the oldest message not yet settled, in seconds; None if there is none.
+    """
+
+    group: str
+    topic: str
+    ready: int
+    in_flight: int
+    waiting: int
+    dead: int
+    oldest_age_s: float | None
+
+    @property
+    def lag(self) -> int:
+        """Messages accepted but not yet settled for the group."""
+        return self.ready + self.in_flight + self.waiting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadInfo:
+    """A dead letter: its number in this store, its message, and why it was given up."""
+
+    number: int
+    group: str
+    topic: str
+    message: Message
+    attempts: int
+    reason: str
+    detail: str
+    died: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduledInfo:
+    """A message that waits for its time (Unix seconds)."""
+
+    message: Message
+    due: float
+
+
+@runtime_checkable
+class Inspector(Protocol):
+    """A transport that can be looked into (`capabilities.inspectable`)."""
+
+    async def topics(self) -> Sequence[TopicInfo]:
+        """Return every topic, by name."""
+
+    async def groups(self) -> Sequence[GroupInfo]:
+        """Return every group on every topic."""
+
+    async def browse(self, pattern: str, *, start: Start, limit: int) -> Sequence[tuple[int, Message]]:
+        """Return offsets and messages, without taking anything from any group."""
+
+    async def dead(self, *, group: str | None = None, limit: int = 100, after: int = 0) -> Sequence[DeadInfo]:
+        """Return dead letters with a number over `after`, oldest first."""
+
+    async def retry_dead(self, numbers: Sequence[int]) -> int:
+        """Give dead letters back to their group as new first attempts; return how many there were."""
+
+    async def purge_dead(self, numbers: Sequence[int]) -> int:
+        """Delete dead letters for good; return how many there were."""
+
+    async def scheduled(self, *, limit: int = 100) -> Sequence[ScheduledInfo]:
+        """Return messages that wait for their time, the next one first."""
+
+    async def cancel_scheduled(self, message_id: str) -> bool:
+        """Delete a message that waits for its time; False if it is not there (any more)."""
+
+    async def seek(self, group: str, pattern: str, start: Start) -> None:
+        """Move a group's place. Its retries and dead letters stay."""
+
+    async def remove_group(self, group: str) -> bool:
+        """Forget a group with its place, retries and dead letters; False if there is none."""
+
+    async def facts(self) -> dict[str, str]:
+        """Return what `doctor` prints: versions, sizes, settings, and how each was found out."""

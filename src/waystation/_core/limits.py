@@ -1,0 +1,134 @@
+"""Every default and every maximum, with its unit in its name and its reason above it.
+
+A number that bounds a queue, a wait, a retry or a size lives here and nowhere else, so that the answer to "how
+much can this take?" is one page long. Relations between limits are asserted at import.
+"""
+
+from typing import Final
+
+# --- names ---------------------------------------------------------------------------------------------------
+
+#: Longest topic or group name, in characters. Kafka allows 249 and RabbitMQ 255 bytes; 200 leaves room for the
+#: prefixes that adapters add.
+NAME_CHARS_MAX: Final = 200
+
+#: Longest ordering key, in bytes of UTF-8. A key is an identifier, not a document.
+KEY_BYTES_MAX: Final = 1024
+
+# --- sizes ---------------------------------------------------------------------------------------------------
+
+#: Largest body that a transport takes, in bytes. Larger ones belong in a claim check.
+MESSAGE_BODY_BYTES_MAX: Final = 64 * 1024 * 1024
+
+#: All headers of one message together, in bytes. NATS and nginx settle between 4 and 64 KiB.
+HEADERS_BYTES_MAX: Final = 64 * 1024
+
+# --- batches -------------------------------------------------------------------------------------------------
+
+#: Messages in one commit or one send. At 1,000 the cost of a flush per message is below that of the codec;
+#: more only adds latency.
+BATCH_MESSAGES_MAX: Final = 1000
+
+#: Bytes of bodies in one commit, so that a thousand large messages do not become one huge transaction.
+BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
+
+#: Messages that may wait to be sent in one process before `publish` waits too (publish back-pressure).
+SEND_QUEUE_MESSAGES_MAX: Final = 20_000
+
+#: Deliveries that a subscription holds unsettled at most, its credit. Adaptive prefetch stays below.
+CREDIT_MESSAGES_MAX: Final = 2000
+
+#: Work that prefetch aims to hold, in seconds of handling at the measured rate: enough to hide one fetch, little
+#: enough that other members of the group find something to do.
+PREFETCH_WORK_S: Final = 0.25
+
+# --- partitions and leases -----------------------------------------------------------------------------------
+
+#: Partitions of a topic: `partition = crc32(key) mod 16`. As many receivers of one group can hold a range at once.
+PARTITIONS_COUNT: Final = 16
+
+#: Messages without a key that go to one partition together; a longer run is spread, so that slow handlers in
+#: several processes can share it.
+KEYLESS_RUN_MESSAGES_MAX: Final = 256
+
+#: How long a lease lasts after it was taken or renewed, in seconds. A dead process is noticed after this at the
+#: latest; its supervisor notices at once.
+LEASE_S: Final = 10.0
+
+#: How often a held lease is renewed, in seconds: three chances before it ends.
+LEASE_RENEWAL_S: Final = 3.0
+
+# --- retries -------------------------------------------------------------------------------------------------
+
+#: Attempts before a message becomes a dead letter, the first one included.
+RETRY_ATTEMPTS_MAX: Final = 5
+
+#: Ceiling of the first retry's delay, in seconds; doubled by every further attempt.
+RETRY_FIRST_DELAY_S: Final = 1.0
+
+#: Ceiling of every retry's delay, in seconds.
+RETRY_DELAY_S_MAX: Final = 300.0
+
+#: Characters of a reason or traceback kept with a dead letter.
+REASON_CHARS_MAX: Final = 8000
+
+# --- waiting -------------------------------------------------------------------------------------------------
+
+#: How long `request` waits for its answer unless told, in seconds.
+REQUEST_TIMEOUT_S: Final = 30.0
+
+#: How long a publish may wait for the store before its outcome is reported as unknown, in seconds.
+SEND_TIMEOUT_S: Final = 30.0
+
+#: How long a graceful stop lets handlers finish, in seconds: under Kubernetes' 30.
+DRAIN_S: Final = 25.0
+
+#: How often an idle receiver looks for work without having been woken, in seconds. Wake-ups come by datagram;
+#: this is the net below them.
+IDLE_POLL_S: Final = 1.0
+
+#: How long a writer waits for SQLite's write lock, in seconds.
+STORE_BUSY_S: Final = 10.0
+
+#: How long one transaction may hold the write lock, in seconds, before it is rolled back.
+TRANSACTION_S_MAX: Final = 10.0
+
+#: How long a lane may run handlers without giving the event loop a turn, in seconds.
+LANE_SLICE_S: Final = 0.02
+
+# --- concurrency ---------------------------------------------------------------------------------------------
+
+#: Handlers of one subscription that run at once unless told.
+CONCURRENCY_COUNT: Final = 1
+
+#: Threads for plain (`def`) handlers of one process.
+HANDLER_THREADS_MAX: Final = 64
+
+#: Requests of one process that may wait for their answer at once.
+REQUESTS_IN_FLIGHT_MAX: Final = 100_000
+
+# --- keeping -------------------------------------------------------------------------------------------------
+
+#: How long messages of a topic that no group reads are kept, in seconds: 7 days.
+UNREAD_RETENTION_S: Final = 7 * 24 * 3600.0
+
+#: How long the inbox remembers a message, in seconds: twice the retention above, so that a replay is still known.
+INBOX_RETENTION_S: Final = 14 * 24 * 3600.0
+
+#: How long an unclaimed reply is kept beyond its request's deadline, in seconds.
+REPLY_GRACE_S: Final = 60.0
+
+#: Size of the write-ahead log at which it is written back into the database, in bytes.
+WAL_CHECKPOINT_BYTES: Final = 16 * 1024 * 1024
+
+#: Size of the write-ahead log at which an operator is warned: somebody reads too long.
+WAL_ALARM_BYTES: Final = 256 * 1024 * 1024
+
+#: How often retention sweeps, in seconds.
+RETENTION_SWEEP_S: Final = 2.0
+
+assert LEASE_RENEWAL_S * 3 < LEASE_S, "a lease must survive two missed renewals"
+assert KEYLESS_RUN_MESSAGES_MAX <= BATCH_MESSAGES_MAX <= CREDIT_MESSAGES_MAX
+assert TRANSACTION_S_MAX <= LEASE_S, "a transaction must not outlive the lease it settles"
+assert BATCH_BYTES_MAX <= MESSAGE_BODY_BYTES_MAX, "one message of the maximum size must fit into a batch of its own"
+assert DRAIN_S < 30, "Kubernetes kills after 30 s"

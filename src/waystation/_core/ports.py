@@ -1,0 +1,169 @@
+"""The sockets in the wall: what a transport, a clock and a store's transaction must offer.
+
+The batch is the unit at this seam; the message is the unit at the user's face. Receiving is pulled and bounded: a
+transport never pushes. `docs/transport-contract.md` spells out the rules that bind every method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+
+from .capabilities import Capabilities
+from .delivery import Delivery, SendOutcome, Settlement
+from .message import Message
+
+Start: TypeAlias = Literal["earliest", "new"] | int | datetime
+"""Where a new group begins: the earliest message still kept (the default), what is published from now on, an offset
+of the topic, or an aware point in time. A group that exists keeps its place."""
+
+
+class Clock(Protocol):
+    """Time as a parameter: real outside, virtual in tests."""
+
+    def time(self) -> float:
+        """Unix seconds: for due times, expiry and leases, which other processes must understand."""
+
+    def monotonic(self) -> float:
+        """Seconds that never jump: for measuring and for timeouts."""
+
+    async def sleep(self, delay_s: float) -> None:
+        """Wait."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """What a receiver asks of a transport.
+
+    Attributes:
+        pattern: A topic's name, a pattern, or a reply address.
+        group: Under which name members share; None for a reply address.
+        start: Where the group begins if it does not exist yet.
+        ordered: Whether messages of one key keep their order.
+    """
+
+    pattern: str
+    group: str | None
+    start: Start = "earliest"
+    ordered: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """What must exist before messages flow: concrete topics, and groups with their subscriptions."""
+
+    topics: tuple[str, ...] = ()
+    subscriptions: tuple[Subscription, ...] = ()
+
+
+class Feed(Protocol):
+    """A subscription's open source of deliveries. One task at a time calls `receive`."""
+
+    async def receive(self, limit: int, /) -> Sequence[Delivery]:
+        """Wait for at least one delivery and return at most `limit`.
+
+        Cancelling loses nothing: what was taken but not returned goes back.
+        """
+
+    async def extend(self, deliveries: Sequence[Delivery], /) -> None:
+        """Keep the leases of unsettled deliveries.
+
+        Raises:
+            SettlementLost: One of them has ended; its message is, or will be, somebody else's.
+        """
+
+    async def settle(self, outcomes: Sequence[tuple[Delivery, Settlement]], /) -> None:
+        """Settle deliveries, all in one step. Settling one twice changes nothing.
+
+        Raises:
+            SettlementLost: Some lease had ended. The others of the call are settled all the same.
+        """
+
+    async def close(self) -> None:
+        """Stop. Unsettled deliveries go back at once, without counting as an attempt. May be called twice."""
+
+
+class Transport(Protocol):
+    """An adapter to a medium. Building one does no I/O, so that a program can be refused before there is any."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Facts: before `open` what the URL can give at most, afterwards what was found."""
+
+    async def open(self) -> None:
+        """Connect. May be called once."""
+
+    async def declare(self, topology: Topology, /) -> None:
+        """Make topics and groups exist. Idempotent, also when eight processes do it at once."""
+
+    async def send(self, messages: Sequence[Message], /) -> Sequence[SendOutcome]:
+        """Send a batch; one outcome per message, in order.
+
+        When it returns, the durability in each receipt holds. Cancelling leaves the outcome unknown and the
+        transport usable.
+        """
+
+    async def open_feed(self, subscription: Subscription, /) -> Feed:
+        """Start receiving for a subscription that was declared."""
+
+    async def close(self) -> None:
+        """Finish what was sent, let unsettled deliveries go back, disconnect. May be called twice."""
+
+
+class TransportTransaction(Protocol):
+    """An open transaction of a transport that has `transactions`. Ends by `commit` or `rollback`, once."""
+
+    async def execute(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement on the bus's own database and return its rows."""
+
+    async def executemany(self, sql: str, rows: Iterable[Sequence[Any] | dict[str, Any]]) -> None:
+        """Run one statement for each row of parameters."""
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        """Send when, and only if, the transaction commits."""
+
+    async def settle(self, outcomes: Sequence[tuple[Delivery, Settlement]]) -> None:
+        """Settle when, and only if, the transaction commits.
+
+        Raises:
+            SettlementLost: A lease had ended: the transaction must be rolled back.
+        """
+
+    async def mark_seen(self, group: str, message_id: str) -> bool:
+        """Put a message's mark into the inbox; return False if it was there: its effects have happened."""
+
+    async def savepoint(self) -> None:
+        """Begin a part that can be undone alone."""
+
+    async def release(self) -> None:
+        """Keep the part begun by the last savepoint."""
+
+    async def undo(self) -> None:
+        """Undo the part begun by the last savepoint."""
+
+    async def commit(self) -> None:
+        """Make everything happen.
+
+        Raises:
+            TransactionLost: It was rolled back instead.
+        """
+
+    async def rollback(self) -> None:
+        """Make nothing happen."""
+
+
+@runtime_checkable
+class Transactional(Protocol):
+    """A transport that has `transactions`."""
+
+    async def begin(self, *, flush: bool) -> TransportTransaction:
+        """Begin a transaction; `flush` makes its commit survive a power cut."""
+
+
+Handler: TypeAlias = Callable[[Delivery, Any], Awaitable[Any]]
+"""What middleware wraps: a delivery and its decoded body to the handler's result."""
+
+Middleware: TypeAlias = Callable[[Handler], Handler]
+"""A function from handler to handler."""

@@ -1,0 +1,89 @@
+"""URLs of transports: read strictly, shown without secrets."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+from .errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class TransportURL:
+    """A transport's URL.
+
+    Attributes:
+        scheme: In lower case: `sqlite`, `memory`.
+        path: Its path without the third slash: `shop.db` in `sqlite:///shop.db`, `/var/shop.db` in `sqlite:////var/shop.db`.
+        options: The query, each name once.
+        parts: Everything else, as `urllib.parse` reads it.
+    """
+
+    scheme: str
+    path: str
+    options: Mapping[str, str]
+    parts: SplitResult
+
+    def __str__(self) -> str:
+        return redact(self.parts.geturl())
+
+    def __repr__(self) -> str:
+        return f"TransportURL({str(self)!r})"
+
+    def check_options(self, known: Iterable[str]) -> None:
+        """Refuse an option that the transport does not have.
+
+        Raises:
+            ConfigurationError: With the nearest name there is.
+        """
+        known = sorted(known)
+        for name in self.options:
+            if name not in known:
+                raise ConfigurationError(
+                    f"{self.scheme}:// has no option {name!r}{did_you_mean(name, known)}; it has: "
+                    f"{', '.join(known) or 'none'}"
+                )
+
+
+def parse_url(text: str) -> TransportURL:
+    """Read a URL.
+
+    Raises:
+        ConfigurationError: It has no scheme, names an option twice, or carries control characters.
+    """
+    if not isinstance(text, str) or any(ord(c) < 32 for c in text):
+        raise ConfigurationError("a URL is text without control characters, such as 'sqlite:///shop.db'")
+    parts = urlsplit(text)
+    if not parts.scheme or ":" not in text:
+        raise ConfigurationError(f"{redact(text)!r} is not a URL: write for example 'sqlite:///shop.db' or 'memory://'")
+    options: dict[str, str] = {}
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name in options:
+            raise ConfigurationError(f"the URL names the option {name!r} twice")
+        options[name] = value
+    return TransportURL(parts.scheme.lower(), parts.path[1:], options, parts)
+
+
+def redact(url: str) -> str:
+    """Return a URL with its password, and every option that sounds like a secret, hidden."""
+    parts = urlsplit(url)
+    netloc = parts.netloc
+    if "@" in netloc:
+        user, _, host = netloc.rpartition("@")
+        netloc = f"{user.partition(':')[0]}:***@{host}" if ":" in user else f"***@{host}"
+    shown = "&".join(_redact_option(option) for option in parts.query.split("&")) if parts.query else ""
+    return parts._replace(netloc=netloc, query=shown).geturl()
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ": did you mean 'x'?" for the nearest known name, or nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f": did you mean {near[0]!r}?" if near else ""
+
+
+def _redact_option(option: str) -> str:
+    name = option.partition("=")[0]
+    secret = any(word in name.lower() for word in ("token", "password", "secret", "key"))
+    return f"{name}=***" if secret else option
