@@ -20,6 +20,13 @@ Start: TypeAlias = Literal["earliest", "new"] | int | datetime
 of the topic, or an aware point in time. A group that exists keeps its place."""
 
 
+class Timer(Protocol):
+    """A call that was put off."""
+
+    def cancel(self) -> None:
+        """Do not call. Nothing happens if it was called already."""
+
+
 class Clock(Protocol):
     """Time as a parameter: real outside, virtual in tests."""
 
@@ -31,6 +38,9 @@ class Clock(Protocol):
 
     async def sleep(self, delay_s: float) -> None:
         """Wait."""
+
+    def call_later(self, delay_s: float, callback: Callable[[], object]) -> Timer:
+        """Call on the running event loop when the delay has passed. For waits that are usually ended by something else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
