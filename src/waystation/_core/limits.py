@@ -107,6 +107,25 @@ HANDLER_THREADS_MAX: Final = 64
 #: Requests of one process that may wait for their answer at once.
 REQUESTS_IN_FLIGHT_MAX: Final = 100_000
 
+# --- processes -----------------------------------------------------------------------------------------------
+
+#: A process that ends within this time of its start died quickly, in seconds: it takes about a second to import
+#: and connect, so ten more mean that the program is at fault and not the day.
+QUICK_DEATH_S: Final = 10.0
+
+#: Quick deaths in a row, of one process, at which its supervisor gives up: the message is on the screen four
+#: times by then, and a service manager above can do better.
+QUICK_DEATHS_MAX: Final = 5
+
+#: Pause before the start that follows a second quick death, in seconds; doubled by every further one.
+RESTART_DELAY_S: Final = 0.5
+
+#: What a supervisor allows a process beyond the time to drain, before it kills it, in seconds.
+KILL_GRACE_S: Final = 3.0
+
+#: How often `--reload` looks at the files, in seconds: 1,000 files take about 5 ms.
+RELOAD_POLL_S: Final = 0.5
+
 # --- keeping -------------------------------------------------------------------------------------------------
 
 #: How long messages of a topic that no group reads are kept, in seconds: 7 days.
@@ -131,4 +150,4 @@ assert LEASE_RENEWAL_S * 3 < LEASE_S, "a lease must survive two missed renewals"
 assert KEYLESS_RUN_MESSAGES_MAX <= BATCH_MESSAGES_MAX <= CREDIT_MESSAGES_MAX
 assert TRANSACTION_S_MAX <= LEASE_S, "a transaction must not outlive the lease it settles"
 assert BATCH_BYTES_MAX <= MESSAGE_BODY_BYTES_MAX, "one message of the maximum size must fit into a batch of its own"
-assert DRAIN_S < 30, "Kubernetes kills after 30 s"
+assert DRAIN_S + KILL_GRACE_S < 30, "Kubernetes kills after 30 s"

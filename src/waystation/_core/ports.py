@@ -172,6 +172,18 @@ class Transactional(Protocol):
         """Begin a transaction; `flush` makes its commit survive a power cut."""
 
 
+@runtime_checkable
+class LeaseReleaser(Protocol):
+    """A transport whose leases say which process holds them, so that a supervisor need not wait for their end."""
+
+    async def release_process(self, pid: int) -> int:
+        """Give back at once what a dead process of this machine held; return how many leases that were.
+
+        Its started attempts stay counted. Calling it for a process that lives lets others take its messages, and
+        its settlements fail with `SettlementLost`.
+        """
+
+
 Handler: TypeAlias = Callable[[Delivery, Any], Awaitable[Any]]
 """What middleware wraps: a delivery and its decoded body to the handler's result."""
 
