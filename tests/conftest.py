@@ -1,0 +1,46 @@
+"""Runs `async def` tests, each on an event loop of its own; no plug-in needed.
+
+A test that leaves a task running fails, even if its assertions hold: whatever is started must be ended by
+the one who started it, and a stray task is how a later test comes to fail for no reason.
+"""
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Call a coroutine function with its fixtures; leave every other test to pytest."""
+    test = pyfuncitem.obj
+    property_test = getattr(test, "hypothesis", None)  # `@given` hides the coroutine function inside
+    if property_test is not None and inspect.iscoroutinefunction(property_test.inner_test):
+        property_test.inner_test = on_a_loop(property_test.inner_test)
+    if not inspect.iscoroutinefunction(test):
+        return None
+    wanted = inspect.signature(test).parameters
+    on_a_loop(test)(**{name: value for name, value in pyfuncitem.funcargs.items() if name in wanted})
+    return True
+
+
+def on_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """The same test for a caller without a loop."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        asyncio.run(and_nothing_left(test(*args, **kwargs)))
+
+    return run
+
+
+async def and_nothing_left(test: Coroutine[Any, Any, None]) -> None:
+    """Await the test, then insist that it ended every task that it began."""
+    await test
+    await asyncio.sleep(0)  # what was cancelled in the test's last step may end now
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    if left:
+        pytest.fail(f"the test left {len(left)} running: " + ", ".join(map(repr, left)))
