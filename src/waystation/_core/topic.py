@@ -132,6 +132,17 @@ def overlap(a: str, b: str) -> bool:
     return len(left) == len(right)
 
 
+def covers(wide: str, narrow: str) -> bool:
+    """Say whether every name that fits `narrow` also fits `wide`."""
+    left, right = wide.split("."), narrow.split(".")
+    for x, y in zip(left, right, strict=False):
+        if x == "#":
+            return True
+        if y == "#" or x not in ("*", y):
+            return False
+    return len(left) == len(right)
+
+
 def _specificity(pattern: str) -> tuple[int, ...]:
     rank = {"*": 1, "#": 0}
     return tuple(rank.get(word, 2) for word in pattern.split("."))

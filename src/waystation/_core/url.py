@@ -74,7 +74,9 @@ def redact(url: str) -> str:
         user, _, host = netloc.rpartition("@")
         netloc = f"{user.partition(':')[0]}:***@{host}" if ":" in user else f"***@{host}"
     shown = "&".join(_redact_option(option) for option in parts.query.split("&")) if parts.query else ""
-    return parts._replace(netloc=netloc, query=shown).geturl()
+    # By hand, since `geturl` writes sqlite:/shop.db for a scheme that it does not know.
+    scheme = f"{parts.scheme}://" if parts.scheme else ""
+    return f"{scheme}{netloc}{parts.path}" + (f"?{shown}" if shown else "")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
