@@ -92,8 +92,8 @@ def check_pattern(pattern: str) -> str:
     if is_pattern(pattern):
         if len(pattern) > NAME_CHARS_MAX or _PATTERN.fullmatch(pattern) is None:
             raise ConfigurationError(
-                f"{_shown(pattern)} is not a topic pattern: '*' stands for one whole word, '#' at the end for the rest, "
-                "such as 'orders.*' or 'orders.#'"
+                f"{_shown(pattern)} is not a topic pattern: '*' stands for one whole word, '#' at the end "
+                "for the rest, such as 'orders.*' or 'orders.#'"
             )
         return pattern
     return check_name(pattern)

@@ -27,7 +27,7 @@ class TransportURL:
     parts: SplitResult
 
     def __str__(self) -> str:
-        return redact(self.parts.geturl())
+        return _show(self.parts)
 
     def __repr__(self) -> str:
         return f"TransportURL({str(self)!r})"
@@ -55,7 +55,10 @@ def parse_url(text: str) -> TransportURL:
     """
     if not isinstance(text, str) or any(ord(c) < 32 for c in text):
         raise ConfigurationError("a URL is text without control characters, such as 'sqlite:///shop.db'")
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        raise ConfigurationError(f"the URL cannot be read: {error}") from error
     if not parts.scheme or ":" not in text:
         raise ConfigurationError(f"{redact(text)!r} is not a URL: write for example 'sqlite:///shop.db' or 'memory://'")
     options: dict[str, str] = {}
@@ -68,7 +71,16 @@ def parse_url(text: str) -> TransportURL:
 
 def redact(url: str) -> str:
     """Return a URL with its password, and every option that sounds like a secret, hidden."""
-    parts = urlsplit(url)
+    return _show(urlsplit(url))
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ": did you mean 'x'?" for the nearest known name, or nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f": did you mean {near[0]!r}?" if near else ""
+
+
+def _show(parts: SplitResult) -> str:
     netloc = parts.netloc
     if "@" in netloc:
         user, _, host = netloc.rpartition("@")
@@ -77,12 +89,6 @@ def redact(url: str) -> str:
     # By hand, since `geturl` writes sqlite:/shop.db for a scheme that it does not know.
     scheme = f"{parts.scheme}://" if parts.scheme else ""
     return f"{scheme}{netloc}{parts.path}" + (f"?{shown}" if shown else "")
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ": did you mean 'x'?" for the nearest known name, or nothing."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f": did you mean {near[0]!r}?" if near else ""
 
 
 def _redact_option(option: str) -> str:
