@@ -38,6 +38,9 @@ SEND_QUEUE_MESSAGES_MAX: Final = 20_000
 #: Deliveries that a subscription holds unsettled at most, its credit. Adaptive prefetch stays below.
 CREDIT_MESSAGES_MAX: Final = 2000
 
+#: Bytes of bodies that a subscription holds, about: prefetch shrinks when messages are large.
+CREDIT_BYTES_MAX: Final = 32 * 1024 * 1024
+
 #: Work that prefetch aims to hold, in seconds of handling at the measured rate: enough to hide one fetch, little
 #: enough that other members of the group find something to do.
 PREFETCH_WORK_S: Final = 0.25
@@ -95,6 +98,24 @@ TRANSACTION_S_MAX: Final = 10.0
 
 #: How long a lane may run handlers without giving the event loop a turn, in seconds.
 LANE_SLICE_S: Final = 0.02
+
+#: Messages that a lane handles at most between two looks at the clock. A look costs as much as one message.
+LANE_RUN_MESSAGES_MAX: Final = 256
+
+#: Messages that share one transaction at most when a handler writes through it: its time is bounded too.
+INBOX_MESSAGES_MAX: Final = 256
+
+#: Messages that a batch handler gets at once unless told.
+HANDLER_BATCH_MESSAGES: Final = 100
+
+#: First wait before a feed that broke is opened again, in seconds; doubled by every further failure.
+RECONNECT_FIRST_DELAY_S: Final = 0.1
+
+#: Longest wait before a feed that broke is opened again, in seconds.
+RECONNECT_DELAY_S_MAX: Final = 10.0
+
+#: How often outcomes are offered to a transport that is failing while a bus stops; what is left comes again.
+DRAIN_SETTLE_ATTEMPTS_MAX: Final = 3
 
 # --- concurrency ---------------------------------------------------------------------------------------------
 
