@@ -1,0 +1,59 @@
+"""How much is measured: enough for steady medians, or little enough for a minute."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """Sizes of the measurements; all counts but `rounds` and `windows` are messages.
+
+    Attributes:
+        rounds: Runs of each measurement, alternating with those of its limit.
+        backlog: The large backlog.
+        windows: Rates measured in each round of the backlog.
+        stretch: Messages handled at a stretch in front of the large backlog, for the memory that it takes.
+    """
+
+    rounds: int
+    batch: int
+    concurrent: int
+    batch_1k: int
+    latency: int
+    idle_s: float
+    backlog: int
+    windows: int
+    stretch: int
+    memory_batch: int
+    memory_single: int
+
+
+FULL = Scale(
+    rounds=5,
+    batch=600_000,
+    concurrent=200_000,
+    batch_1k=200_000,
+    latency=3_000,
+    idle_s=10.0,
+    backlog=10_000_000,
+    windows=10,
+    stretch=300_000,
+    memory_batch=200_000,
+    memory_single=100_000,
+)
+
+#: At most a minute on two cores.
+QUICK = Scale(
+    rounds=2,
+    batch=200_000,
+    concurrent=60_000,
+    batch_1k=60_000,
+    latency=1_000,
+    idle_s=5.0,
+    backlog=100_000,
+    windows=5,
+    stretch=50_000,
+    memory_batch=100_000,
+    memory_single=30_000,
+)

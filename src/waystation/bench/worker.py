@@ -1,0 +1,37 @@
+"""A worker process of the benchmarks: `python -m waystation.bench.worker ROLE ARGUMENTS`, started by `processes`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from . import limits, roles
+from .processes import Channel
+
+#: What a worker can be: a function of the channel to the parent, and of the arguments that the parent gave.
+ROLES: Mapping[str, Callable[..., None]] = {
+    "raw-write": limits.write_raw_log,
+    "raw-read": limits.read_raw_log,
+    "raw-signal": limits.send_raw_signals,
+    "raw-listen": limits.listen_to_raw_signals,
+    "publish-batches": roles.publish_batches,
+    "publish-concurrently": roles.publish_concurrently,
+    "publish-steadily": roles.publish_steadily,
+    "fill": roles.fill,
+    "handle-all": roles.handle_all,
+    "handle-and-time": roles.handle_and_time,
+    "handle-windows": roles.handle_windows,
+    "wait-idle": roles.wait_idle,
+}
+
+
+def main() -> None:
+    """Play the role that the command line names."""
+    role, arguments = sys.argv[1:]
+    ROLES[role](Channel(), **msgspec.json.decode(arguments))
+
+
+if __name__ == "__main__":
+    main()
