@@ -12,10 +12,15 @@ from .ports import Start
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicInfo:
-    """A topic: how many messages and bytes it keeps, when the oldest and newest were published (Unix seconds)."""
+    """A topic: how many messages and bytes it keeps, when the oldest and newest were published (Unix seconds).
+
+    Attributes:
+        next_offset: What the next message will have: how many were ever published.
+    """
 
     name: str
     messages: int
+    next_offset: int
     bytes: int
     oldest: float | None
     newest: float | None

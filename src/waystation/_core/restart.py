@@ -29,6 +29,6 @@ class Restarts:
     @property
     def delay_s(self) -> float:
         """Pause before the next start, in seconds."""
-        if self.quick_deaths < 2:  # noqa: PLR2004 - the first death may be anybody's
+        if self.quick_deaths < 2:
             return 0.0
         return RESTART_DELAY_S * 2.0 ** (self.quick_deaths - 2)
