@@ -35,6 +35,10 @@ BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
 #: Messages that may wait to be sent in one process before `publish` waits too (publish back-pressure).
 SEND_QUEUE_MESSAGES_MAX: Final = 20_000
 
+#: Unread messages that a topic of `memory://` holds before sending to it is refused. A test double that fills the
+#: machine's memory helps nobody.
+MEMORY_TOPIC_MESSAGES_MAX: Final = 1_000_000
+
 #: Deliveries that a subscription holds unsettled at most, its credit. Adaptive prefetch stays below.
 CREDIT_MESSAGES_MAX: Final = 2000
 
@@ -44,6 +48,16 @@ CREDIT_BYTES_MAX: Final = 32 * 1024 * 1024
 #: Work that prefetch aims to hold, in seconds of handling at the measured rate: enough to hide one fetch, little
 #: enough that other members of the group find something to do.
 PREFETCH_WORK_S: Final = 0.25
+
+#: Highest priority of a message; 0 is normal. JMS and RabbitMQ's quorum queues count to 9 and further apart nobody
+#: can tell the difference.
+PRIORITY_MAX: Final = 9
+
+#: Batches of one `publish_many` that are encoded and not yet confirmed: one on its way, one ready to follow.
+SEND_BATCHES_COUNT_MAX: Final = 3
+
+#: Topics of which a publisher remembers how to encode and where to send, and which exist. Beyond it begins anew.
+KNOWN_TOPICS_COUNT_MAX: Final = 4096
 
 # --- partitions and leases -----------------------------------------------------------------------------------
 

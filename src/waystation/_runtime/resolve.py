@@ -88,7 +88,9 @@ class Routes:
         found = [
             route
             for route in fitting
-            if not any(other != route and covers(route, other) and covers(other, pattern) for other in fitting)
+            if not any(
+                other != route and covers(route, other) and covers(other, pattern) for other in fitting
+            )
         ]
         if not found:
             raise self._nowhere(pattern)

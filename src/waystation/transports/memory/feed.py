@@ -1,0 +1,189 @@
+"""Receiving from `memory://`: the feeds that the transport hands out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+from ..._core.delivery import DeadLetter, Delivery, Release, Settlement
+from ..._core.errors import Disconnected, SettlementLost
+from ..._core.limits import LEASE_S
+from ..._core.message import Message
+from ..._core.ports import Clock
+from .place import Lease, Place
+
+
+class Keeper(Protocol):
+    """What a feed needs of its transport."""
+
+    clock: Clock
+
+    def ring_at(self, instant: float) -> None:
+        """Look at all places again at this instant of the monotonic clock, or earlier."""
+
+    def bury(self, place: Place, delivery: Delivery, outcome: DeadLetter) -> None:
+        """Keep a dead letter."""
+
+    def forget(self, feed: GroupFeed | Mailbox) -> None:
+        """The feed was closed."""
+
+
+class GroupFeed:
+    """One member of a group: takes from the group's place on every topic that its pattern fits."""
+
+    def __init__(self, keeper: Keeper, group: str, pattern: str) -> None:
+        self.group = group
+        self.pattern = pattern
+        self._keeper = keeper
+        self._places: deque[Place] = deque()
+        self._bell = asyncio.Event()
+        self._closed = False
+
+    def join(self, place: Place) -> None:
+        """Take from this place too."""
+        self._places.append(place)
+        place.receivers.append(self)
+        self._bell.set()
+
+    def wake(self) -> None:
+        """There may be something to take."""
+        self._bell.set()
+
+    async def receive(self, limit: int, /) -> Sequence[Delivery]:
+        """Wait for at least one delivery.
+
+        Raises:
+            Disconnected: The feed was closed, before or meanwhile.
+        """
+        while True:
+            if self._closed:
+                raise Disconnected(f"the feed of group {self.group!r} on {self.pattern!r} was closed")
+            self._bell.clear()
+            if deliveries := self._take(limit):
+                return deliveries
+            await self._bell.wait()
+
+    def _take(self, limit: int) -> list[Delivery]:
+        now = self._keeper.clock.monotonic()
+        taken: list[Delivery] = []
+        for _ in range(len(self._places)):
+            place = self._places[0]
+            self._places.rotate(-1)  # the next call begins with the next topic, so that none is starved
+            taken += place.take(self, limit - len(taken), now)
+            if len(taken) >= limit:
+                break
+        if taken:
+            self._keeper.ring_at(now + LEASE_S)
+        return taken
+
+    async def extend(self, deliveries: Sequence[Delivery], /) -> None:
+        """Keep leases. A lease is over what one `receive` returned, and is kept as a whole.
+
+        Raises:
+            SettlementLost: One of them has ended; the others are kept all the same.
+        """
+        deadline = self._keeper.clock.monotonic() + LEASE_S
+        lost = 0
+        for delivery in deliveries:
+            lease, number = _token(delivery)
+            if number in lease.open:
+                lease.deadline = deadline
+            elif number in lease.lost:
+                lost += 1
+        _raise_if_lost(lost, len(deliveries))
+
+    async def settle(self, outcomes: Sequence[tuple[Delivery, Settlement]], /) -> None:
+        """Settle deliveries.
+
+        Raises:
+            SettlementLost: Some lease had ended. The others are settled.
+        """
+        now = self._keeper.clock.monotonic()
+        touched: set[Place] = set()
+        lost = 0
+        for delivery, outcome in outcomes:
+            lease, number = _token(delivery)
+            if number not in lease.open:
+                lost += number in lease.lost
+                continue
+            place = lease.place
+            place.settle(lease, number, delivery, outcome, now)
+            touched.add(place)
+            if isinstance(outcome, DeadLetter):
+                self._keeper.bury(place, delivery, outcome)
+        for place in touched:
+            self._after(place)
+        _raise_if_lost(lost, len(outcomes))
+
+    async def close(self) -> None:
+        """Give back what is not settled. May be called twice, also while `receive` waits: it raises then."""
+        if self._closed:
+            return
+        self._closed = True
+        self._bell.set()
+        now = self._keeper.clock.monotonic()
+        for place in self._places:
+            place.receivers.remove(self)
+            for lease in [lease for lease in place.leases if lease.owner is self]:
+                place.end(lease, Release(), now)
+            self._after(place)
+        self._keeper.forget(self)
+
+    def _after(self, place: Place) -> None:
+        place.log.trim()
+        place.wake_if_ready()
+        self._keeper.ring_at(place.next_due)
+
+
+class Mailbox:
+    """A reply address: what arrives is delivered once, to whoever has it open, and needs no settling."""
+
+    def __init__(self, keeper: Keeper, address: str) -> None:
+        self.address = address
+        self.messages: deque[Message] = deque()
+        self._keeper = keeper
+        self._bell = asyncio.Event()
+        self._closed = False
+
+    def wake(self) -> None:
+        """Something arrived."""
+        self._bell.set()
+
+    async def receive(self, limit: int, /) -> Sequence[Delivery]:
+        """Wait for at least one delivery.
+
+        Raises:
+            Disconnected: The feed was closed.
+        """
+        while not self.messages:
+            if self._closed:
+                raise Disconnected(f"the reply address {self.address!r} was closed")
+            self._bell.clear()
+            await self._bell.wait()
+        return [Delivery(self.messages.popleft(), 1, None) for _ in range(min(limit, len(self.messages)))]
+
+    async def extend(self, deliveries: Sequence[Delivery], /) -> None:
+        """Nothing: replies have no lease."""
+
+    async def settle(self, outcomes: Sequence[tuple[Delivery, Settlement]], /) -> None:
+        """Nothing: replies were removed when they were delivered."""
+
+    async def close(self) -> None:
+        """Drop what was not taken, and what arrives later."""
+        self._closed = True
+        self.messages.clear()
+        self._bell.set()
+        self._keeper.forget(self)
+
+
+def _token(delivery: Delivery) -> tuple[Lease, int]:
+    assert isinstance(delivery.token, tuple)
+    lease, number = delivery.token
+    return lease, number
+
+
+def _raise_if_lost(lost: int, of: int) -> None:
+    if lost:
+        raise SettlementLost(f"the lease of {lost} of {of} deliveries had ended; they come again")

@@ -1,0 +1,337 @@
+"""Topics and the groups' places on them: the semantics, without tasks or a clock.
+
+A topic is a list of messages, its *log*. A group's place on it is a position, the *cursor*: what lies before was
+delivered, what lies after is fresh. Each `take` is one lease over what it returns. Only a message that must come
+again is *held*, with an entry of its own: it is ready, or waits for its time, or is parked.
+
+Order by key: deliveries of a key that are in flight belong to one receiver, which handles them in order. While another
+receiver has the key, or an earlier message of it must come again, its messages are parked and let out one at a time,
+the earliest first. So a retried message blocks its key, and nothing else, until it is settled for good.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..._core.delivery import Delivery, Release, Retry, Settlement
+from ..._core.duration import unix_time
+from ..._core.limits import LEASE_S, MEMORY_TOPIC_MESSAGES_MAX
+from ..._core.message import Message
+from ..._core.ports import Start
+
+#: Fresh deliveries are numbered by their offset, held messages from here upwards, so that the two never meet.
+_HELD_FROM = -(2**62)
+
+_AGAIN = Retry(0.0)
+
+
+class Receiver(Protocol):
+    """Who takes from a place."""
+
+    def wake(self) -> None:
+        """There may be something to take."""
+
+
+class Log:
+    """A topic's messages, from the offset `base` on."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.messages: list[Message] = []
+        self.base = 0
+        self.places: dict[str, Place] = {}
+
+    @property
+    def end(self) -> int:
+        """The offset of the next message."""
+        return self.base + len(self.messages)
+
+    def position(self, start: Start) -> int:
+        """Return the offset that a start position means now."""
+        if start == "earliest":
+            return self.base
+        if start == "new":
+            return self.end
+        if isinstance(start, int):
+            return min(max(start, self.base), self.end)
+        since = unix_time(start, name="start")
+        later = (self.base + i for i, message in enumerate(self.messages) if message.time >= since)
+        return next(later, self.end)
+
+    def make_room(self, count: int) -> bool:
+        """Say whether `count` messages may be added; where no group reads, the oldest make room."""
+        if len(self.messages) + count <= MEMORY_TOPIC_MESSAGES_MAX:
+            return True
+        if not self.places:
+            self._forget(len(self.messages) // 2)
+        return not self.places
+
+    def trim(self) -> None:
+        """Forget what every group has settled. Costs a constant per message in the long run."""
+        settled = min((place.floor for place in self.places.values()), default=self.base) - self.base
+        if settled * 2 >= len(self.messages):
+            self._forget(settled)
+
+    def wake(self) -> None:
+        """Tell every receiver that there are new messages."""
+        for place in self.places.values():
+            place.wake()
+
+    def _forget(self, count: int) -> None:
+        del self.messages[:count]
+        self.base += count
+
+
+@dataclass(slots=True)
+class _Held:
+    """A message that must come again. `stays`: it was tried before, so that a seek does not drop it."""
+
+    offset: int
+    message: Message
+    attempts: int
+    due: float
+    stays: bool
+
+
+class _Key:
+    """A key with messages in flight or let out (`out` of them, to `owner`); the others are parked by offset."""
+
+    __slots__ = ("out", "owner", "parked")
+
+    def __init__(self, owner: Receiver | None, out: int) -> None:
+        self.owner = owner
+        self.out = out
+        self.parked: list[tuple[int, int]] = []
+
+
+class Lease:
+    """What one `take` returned. The lease itself is the fencing token: what was taken again has another."""
+
+    __slots__ = ("deadline", "lost", "open", "owner", "place")
+
+    def __init__(self, place: Place, owner: Receiver, deadline: float) -> None:
+        self.place = place
+        self.owner = owner
+        self.deadline = deadline
+        self.open: set[int] = set()
+        self.lost: set[int] = set()
+
+
+class Place:
+    """A group's place on one topic.
+
+    Attributes:
+        cursor: The offset of the first message never delivered.
+        floor: The offset below which the group needs nothing from the log any more.
+    """
+
+    def __init__(self, log: Log, group: str, start: int, *, ordered: bool) -> None:
+        self.log = log
+        self.group = group
+        self.cursor = self.floor = start
+        self.receivers: list[Receiver] = []
+        self.leases: dict[Lease, None] = {}
+        self._ordered = ordered
+        self._done: set[int] = set()  # offsets over the floor
+        self._held: dict[int, _Held] = {}
+        self._ready: list[tuple[int, int]] = []  # heap of (offset, number)
+        self._waiting: list[tuple[float, int]] = []  # heap of (due, number)
+        self._keys: dict[str, _Key] = {}
+        self._numbers = itertools.count(_HELD_FROM)
+
+    # --- taking ----------------------------------------------------------------------------------------------
+
+    def take(self, owner: Receiver, limit: int, now: float) -> list[Delivery]:
+        """Lease at most `limit` messages to a receiver: what comes again first, then fresh ones."""
+        deliveries: list[Delivery] = []
+        if not self._ready and self.cursor >= self.log.end:
+            return deliveries
+        lease = Lease(self, owner, now + LEASE_S)
+        while self._ready and len(deliveries) < limit:
+            _, number = heapq.heappop(self._ready)
+            held = self._held[number]
+            held.attempts += 1
+            if held.message.key is not None and self._ordered:
+                self._keys[held.message.key].owner = owner
+            deliveries.append(Delivery(held.message, held.attempts, (lease, number)))
+            lease.open.add(number)
+        while len(deliveries) < limit and self.cursor < self.log.end:
+            self._take_fresh(lease, limit - len(deliveries), deliveries, now)
+        if deliveries:
+            self.leases[lease] = None
+        return deliveries
+
+    def _take_fresh(self, lease: Lease, count: int, deliveries: list[Delivery], now: float) -> None:
+        offset, keys, owner, ordered = self.cursor, self._keys, lease.owner, self._ordered
+        first = offset - self.log.base
+        for message in self.log.messages[first : first + count]:
+            if message.key is not None and ordered:
+                key = keys.get(message.key)
+                if key is None:
+                    keys[message.key] = _Key(owner, 1)
+                elif key.owner is owner and not key.parked:
+                    key.out += 1
+                else:
+                    self._enter(_Held(offset, message, 0, now, stays=False), now)
+                    self._finish(offset)
+                    offset += 1
+                    continue
+            deliveries.append(Delivery(message, 1, (lease, offset)))
+            lease.open.add(offset)
+            offset += 1
+        self.cursor = offset
+
+    # --- settling --------------------------------------------------------------------------------------------
+
+    def settle(self, lease: Lease, number: int, delivery: Delivery, outcome: Settlement, now: float) -> None:
+        """Settle one of a lease's open deliveries."""
+        lease.open.remove(number)
+        if not lease.open:
+            del self.leases[lease]
+        self._close(number, delivery.message, delivery.attempt, outcome, now)
+
+    def end(self, lease: Lease, outcome: Settlement, now: float) -> None:
+        """Take back what a lease still has, as if each were settled by `outcome`; later settlements are lost."""
+        lease.open, lease.lost = set(), lease.open
+        del self.leases[lease]
+        for number in sorted(lease.lost):
+            if number >= 0:
+                message, attempt = self.log.messages[number - self.log.base], 1
+            else:
+                message, attempt = self._held[number].message, self._held[number].attempts
+            self._close(number, message, attempt, outcome, now)
+
+    def put_back(self, message: Message, now: float) -> None:
+        """Deliver a dead letter again, as a new first attempt, before what is fresh."""
+        self._enter(_Held(0, message, 0, now, stays=True), now)
+
+    def _close(self, number: int, message: Message, attempt: int, outcome: Settlement, now: float) -> None:
+        if isinstance(outcome, Retry):
+            self._again(number, message, attempt, now + outcome.delay_s, now, stays=True)
+        elif isinstance(outcome, Release):
+            self._again(number, message, attempt - 1, now, now, stays=False)
+        elif number >= 0:
+            self._finish(number)
+        else:
+            del self._held[number]
+        if message.key is not None and self._ordered:
+            self._leave(message.key, now)
+
+    def _again(
+        self, number: int, message: Message, attempts: int, due: float, now: float, *, stays: bool
+    ) -> None:
+        if number >= 0:
+            self._finish(number)
+            self._enter(_Held(number, message, attempts, due, stays=stays), now)
+            return
+        held = self._held.pop(number)
+        held.attempts, held.due, held.stays = attempts, due, stays or held.stays
+        self._enter(held, now)
+
+    def _finish(self, offset: int) -> None:
+        """The log's copy of a message is not needed any more."""
+        if offset != self.floor:
+            self._done.add(offset)
+            return
+        self.floor += 1
+        while self.floor in self._done:
+            self._done.remove(self.floor)
+            self.floor += 1
+
+    def _enter(self, held: _Held, now: float) -> None:
+        number = next(self._numbers)
+        self._held[number] = held
+        if held.message.key is None or not self._ordered:
+            self._let_out(number, held, now)
+            return
+        key = self._keys.setdefault(held.message.key, _Key(None, 0))
+        heapq.heappush(key.parked, (held.offset, number))
+        if not key.out:
+            self._let_out_first(held.message.key, key, now)
+
+    def _leave(self, name: str, now: float) -> None:
+        """A delivery of a key has ended; after the last one in flight, its first parked message is let out."""
+        key = self._keys[name]
+        key.out -= 1
+        if not key.out:
+            self._let_out_first(name, key, now)
+
+    def _let_out_first(self, name: str, key: _Key, now: float) -> None:
+        if not key.parked:
+            del self._keys[name]
+            return
+        _, number = heapq.heappop(key.parked)
+        key.owner, key.out = None, 1
+        self._let_out(number, self._held[number], now)
+
+    def _let_out(self, number: int, held: _Held, now: float) -> None:
+        if held.due > now:
+            heapq.heappush(self._waiting, (held.due, number))
+        else:
+            heapq.heappush(self._ready, (held.offset, number))
+
+    # --- time and place --------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> float:
+        """End leases that are over, make ready what is due; return when to come again."""
+        for lease in [lease for lease in self.leases if lease.deadline <= now]:
+            self.end(lease, _AGAIN, now)
+        while self._waiting and self._waiting[0][0] <= now:
+            _, number = heapq.heappop(self._waiting)
+            heapq.heappush(self._ready, (self._held[number].offset, number))
+        first_end = min((lease.deadline for lease in self.leases), default=math.inf)
+        return min(first_end, self.next_due)
+
+    @property
+    def next_due(self) -> float:
+        """When the next waiting message is due, by the monotonic clock; infinity if none waits."""
+        return self._waiting[0][0] if self._waiting else math.inf
+
+    def seek(self, offset: int, now: float) -> None:
+        """Go to an offset. Leases end; what was tried before stays to be tried again, the rest goes by the offset."""
+        for lease in list(self.leases):
+            self.end(lease, Release(), now)
+        stay = [held for held in self._held.values() if held.stays]
+        self._held, self._ready, self._waiting, self._keys, self._done = {}, [], [], {}, set()
+        self.cursor = self.floor = offset
+        for held in stay:
+            self._enter(held, now)
+        self.wake()
+
+    def wake(self) -> None:
+        """Tell every receiver that there may be something to take."""
+        for receiver in self.receivers:
+            receiver.wake()
+
+    def wake_if_ready(self) -> None:
+        """The same, if something came back."""
+        if self._ready:
+            self.wake()
+
+    # --- looking ---------------------------------------------------------------------------------------------
+
+    @property
+    def in_flight(self) -> int:
+        """Deliveries not yet settled."""
+        return sum(len(lease.open) for lease in self.leases)
+
+    @property
+    def ready(self) -> int:
+        """Messages that could be taken now."""
+        return len(self._ready) + self.log.end - self.cursor
+
+    @property
+    def waiting(self) -> int:
+        """Messages that wait for their time, or behind an earlier one of their key."""
+        return len(self._waiting) + sum(len(key.parked) for key in self._keys.values())
+
+    def oldest(self) -> float | None:
+        """Return when the oldest message not yet settled was published, in Unix seconds."""
+        times = [held.message.time for held in self._held.values()]
+        if self.floor < self.log.end:
+            times.append(self.log.messages[self.floor - self.log.base].time)
+        return min(times, default=None)

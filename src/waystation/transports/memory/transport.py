@@ -1,0 +1,365 @@
+"""`memory://` as a transport: sending, scheduling, looking in.
+
+Each transport is a world of its own, which lasts as long as the object, also between `close` and `open`. There is no
+database in it, so it has no `transactions`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import math
+from collections.abc import Sequence
+
+from ..._core.capabilities import Capabilities
+from ..._core.delivery import DeadLetter, Delivery, Durability, Receipt, SendOutcome
+from ..._core.errors import ConfigurationError, Disconnected, SendRejected
+from ..._core.inspection import DeadInfo, GroupInfo, ScheduledInfo, TopicInfo
+from ..._core.limits import BATCH_MESSAGES_MAX, MEMORY_TOPIC_MESSAGES_MAX
+from ..._core.message import Message
+from ..._core.ports import Clock, Feed, Start, Subscription, Timer, Topology
+from ..._core.topic import REPLY_WORD, check_name, check_pattern, is_pattern, matches
+from ..._core.url import TransportURL
+from .feed import GroupFeed, Mailbox
+from .place import Log, Place
+
+_CAPABILITIES = Capabilities(
+    name="memory",
+    send=Durability.RECEIVED,
+    groups=True,
+    delayed_send=True,
+    ordered_by_key=True,
+    redelivers_unsettled=True,
+    request_reply=True,
+    inspectable=True,
+)
+
+
+def transport(url: TransportURL, *, clock: Clock) -> MemoryTransport:
+    """Build a transport with nothing in it.
+
+    Raises:
+        ConfigurationError: The URL has an option; there are none.
+    """
+    url.check_options(())
+    return MemoryTransport(clock)
+
+
+class MemoryTransport:
+    """Topics, groups and deliveries as Python objects; for one event loop."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self._is_open = False
+        self._logs: dict[str, Log] = {}
+        self._mailboxes: dict[str, Mailbox] = {}
+        self._subscriptions: dict[tuple[str, str], Subscription] = {}
+        self._feeds: list[GroupFeed] = []
+        self._scheduled: list[tuple[float, int, Message]] = []  # heap of (due, number, message)
+        self._dead: dict[int, DeadInfo] = {}
+        self._numbers = itertools.count(1)
+        self._alarm: Timer | None = None
+        self._alarm_at = math.inf  # by the monotonic clock
+        self._sent_in_turn = 0
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Facts."""
+        return _CAPABILITIES
+
+    async def open(self) -> None:
+        """Begin, or go on where `close` ended."""
+        self._is_open = True
+        self._look_around()
+
+    async def close(self) -> None:
+        """Close every feed. Messages and places stay in the object."""
+        self._is_open = False
+        feeds: list[Feed] = [*self._feeds, *self._mailboxes.values()]
+        for feed in feeds:
+            await feed.close()
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm, self._alarm_at = None, math.inf
+
+    async def declare(self, topology: Topology, /) -> None:
+        """Make topics and groups exist.
+
+        Raises:
+            ConfigurationError: A name is not legal. Nothing was declared then.
+        """
+        for name in topology.topics:
+            check_name(name)
+        subscriptions = [s for s in topology.subscriptions if not _is_reply_address(s.pattern)]
+        for subscription in subscriptions:
+            check_pattern(subscription.pattern)
+            check_name(subscription.group or "", "group")
+        for name in topology.topics:
+            self._log(name)
+        for subscription in subscriptions:
+            self._subscribe(subscription)
+
+    def _subscribe(self, subscription: Subscription) -> None:
+        pattern, group = subscription.pattern, subscription.group or ""
+        if not is_pattern(pattern):
+            self._log(pattern)
+        for log in self._logs.values():
+            if matches(pattern, log.name):
+                self._join(log, group, log.position(subscription.start), ordered=subscription.ordered)
+        self._subscriptions[group, pattern] = subscription
+
+    def _log(self, name: str) -> Log:
+        """Return a topic's log. Groups whose pattern fits a new one read it from its beginning."""
+        log = self._logs.get(name)
+        if log is None:
+            log = self._logs[name] = Log(check_name(name))
+            for (group, pattern), subscription in self._subscriptions.items():
+                if matches(pattern, name):
+                    self._join(log, group, 0, ordered=subscription.ordered)
+        return log
+
+    def _join(self, log: Log, group: str, position: int, *, ordered: bool) -> None:
+        if group in log.places:
+            return  # a group keeps its place
+        place = log.places[group] = Place(log, group, position, ordered=ordered)
+        for feed in self._feeds:
+            if feed.group == group and matches(feed.pattern, log.name):
+                feed.join(place)
+
+    # --- sending and receiving -------------------------------------------------------------------------------
+
+    async def send(self, messages: Sequence[Message], /) -> Sequence[SendOutcome]:
+        """Append messages to their topics, in order.
+
+        Raises:
+            Disconnected: The transport is not open; nothing was sent.
+            ConfigurationError: A topic's name is not legal; nothing was sent.
+        """
+        self._check_open()
+        ways = {topic: self._way(topic, len(messages)) for topic in {message.topic for message in messages}}
+        outcomes: list[SendOutcome] = []
+        for message in messages:
+            way = ways[message.topic]
+            if way is None:
+                outcomes.append(
+                    SendRejected(f"{message.topic!r} holds {MEMORY_TOPIC_MESSAGES_MAX:,} unread messages")
+                )
+                continue
+            if message.deliver_at is None or message.deliver_at <= self.clock.time():
+                way.messages.append(message)
+            else:
+                self._schedule(message, message.deliver_at)
+            outcomes.append(Receipt(message.id, Durability.RECEIVED))
+        for way in ways.values():
+            if way is not None:
+                way.wake()
+        self._sent_in_turn += len(messages)
+        if self._sent_in_turn >= BATCH_MESSAGES_MAX:
+            self._sent_in_turn = 0
+            await asyncio.sleep(0)  # nothing else here waits, and receivers must get a turn
+        return outcomes
+
+    def _way(self, topic: str, count: int) -> Log | Mailbox | None:
+        """Return where messages of a topic go, or None if there is no room."""
+        if _is_reply_address(topic):
+            # Where nobody waits for an answer any more, it is dropped.
+            return self._mailboxes.get(topic) or Mailbox(self, topic)
+        log = self._log(topic)
+        return log if log.make_room(count) else None
+
+    def _schedule(self, message: Message, due: float) -> None:
+        heapq.heappush(self._scheduled, (due, next(self._numbers), message))
+        self._ring_for_schedule()
+
+    async def open_feed(self, subscription: Subscription, /) -> Feed:
+        """Start receiving.
+
+        Raises:
+            ConfigurationError: The subscription was not declared, or a reply address is open already.
+            Disconnected: The transport is not open.
+        """
+        self._check_open()
+        pattern, group = subscription.pattern, subscription.group
+        if group is None and _is_reply_address(pattern):
+            if pattern in self._mailboxes:
+                raise ConfigurationError(f"the reply address {pattern!r} is open already")
+            mailbox = self._mailboxes[pattern] = Mailbox(self, pattern)
+            return mailbox
+        if group is None or (group, pattern) not in self._subscriptions:
+            raise ConfigurationError(f"the subscription of group {group!r} to {pattern!r} was not declared")
+        feed = GroupFeed(self, group, pattern)
+        for log in self._logs.values():
+            if matches(pattern, log.name):
+                feed.join(log.places[group])
+        self._feeds.append(feed)
+        return feed
+
+    def forget(self, feed: GroupFeed | Mailbox) -> None:
+        """The feed was closed."""
+        if isinstance(feed, Mailbox):
+            self._mailboxes.pop(feed.address, None)
+        else:
+            self._feeds.remove(feed)
+
+    def bury(self, place: Place, delivery: Delivery, outcome: DeadLetter) -> None:
+        """Keep a dead letter."""
+        number = next(self._numbers)
+        self._dead[number] = DeadInfo(
+            number=number,
+            group=place.group,
+            topic=place.log.name,
+            message=delivery.message,
+            attempts=delivery.attempt,
+            reason=outcome.reason,
+            detail=outcome.detail,
+            died=self.clock.time(),
+        )
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise Disconnected("memory:// is not open")
+
+    # --- time ------------------------------------------------------------------------------------------------
+
+    def ring_at(self, instant: float) -> None:
+        """Look around at this instant of the monotonic clock, or earlier. One timer, whatever the number of waits."""
+        if instant >= self._alarm_at:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = instant
+        self._alarm = self.clock.call_later(max(0.0, instant - self.clock.monotonic()), self._look_around)
+
+    def _look_around(self) -> None:
+        """Deliver what is due and take back what was leased for too long."""
+        self._alarm, self._alarm_at = None, math.inf
+        now, wall = self.clock.monotonic(), self.clock.time()
+        while self._scheduled and self._scheduled[0][0] <= wall:
+            _, _, message = heapq.heappop(self._scheduled)
+            log = self._log(message.topic)
+            log.messages.append(message)
+            log.wake()
+        for place in self._places():
+            self.ring_at(place.tick(now))
+            place.wake_if_ready()
+        self._ring_for_schedule()
+
+    def _ring_for_schedule(self) -> None:
+        if self._scheduled:
+            self.ring_at(self.clock.monotonic() + self._scheduled[0][0] - self.clock.time())
+
+    def _places(self, group: str | None = None) -> list[Place]:
+        places = [place for log in self._logs.values() for place in log.places.values()]
+        return places if group is None else [place for place in places if place.group == group]
+
+    # --- looking in ------------------------------------------------------------------------------------------
+
+    async def topics(self) -> Sequence[TopicInfo]:
+        """Return every topic, by name."""
+        return [
+            TopicInfo(
+                name=name,
+                messages=len(log.messages),
+                next_offset=log.end,
+                bytes=sum(len(message.body) for message in log.messages),
+                oldest=log.messages[0].time if log.messages else None,
+                newest=log.messages[-1].time if log.messages else None,
+                groups=tuple(sorted(log.places)),
+            )
+            for name, log in sorted(self._logs.items())
+        ]
+
+    async def groups(self) -> Sequence[GroupInfo]:
+        """Return every group on every topic."""
+        found = []
+        for place in self._places():
+            group, topic, oldest = place.group, place.log.name, place.oldest()
+            info = GroupInfo(
+                group=group,
+                topic=topic,
+                ready=place.ready,
+                in_flight=place.in_flight,
+                waiting=place.waiting,
+                dead=sum((dead.group, dead.topic) == (group, topic) for dead in self._dead.values()),
+                oldest_age_s=None if oldest is None else max(0.0, self.clock.time() - oldest),
+            )
+            found.append(info)
+        return sorted(found, key=lambda info: (info.group, info.topic))
+
+    async def browse(self, pattern: str, *, start: Start, limit: int) -> Sequence[tuple[int, Message]]:
+        """Return offsets and messages, topic by topic, without taking anything from any group."""
+        logs = [log for name, log in sorted(self._logs.items()) if matches(pattern, name)]
+        rows = ((offset, log) for log in logs for offset in range(log.position(start), log.end))
+        return [(offset, log.messages[offset - log.base]) for offset, log in itertools.islice(rows, limit)]
+
+    async def dead(self, *, group: str | None = None, limit: int = 100, after: int = 0) -> Sequence[DeadInfo]:
+        """Return dead letters with a number over `after`, oldest first."""
+        wanted = (dead for dead in self._dead.values() if dead.number > after and group in (None, dead.group))
+        return list(itertools.islice(wanted, limit))
+
+    async def retry_dead(self, numbers: Sequence[int]) -> int:
+        """Give dead letters back to their group as new first attempts; return how many there were."""
+        letters = [self._dead.pop(number) for number in sorted(set(numbers)) if number in self._dead]
+        for letter in letters:
+            place = self._logs[letter.topic].places[letter.group]
+            place.put_back(letter.message, self.clock.monotonic())
+            place.wake_if_ready()
+        return len(letters)
+
+    async def purge_dead(self, numbers: Sequence[int]) -> int:
+        """Delete dead letters for good; return how many there were."""
+        return len([self._dead.pop(number) for number in set(numbers) if number in self._dead])
+
+    async def scheduled(self, *, limit: int = 100) -> Sequence[ScheduledInfo]:
+        """Return messages that wait for their time, the next one first."""
+        return [
+            ScheduledInfo(message=message, due=due)
+            for due, _, message in heapq.nsmallest(limit, self._scheduled)
+        ]
+
+    async def cancel_scheduled(self, message_id: str) -> bool:
+        """Delete a message that waits for its time; False if it is not there (any more)."""
+        kept = [entry for entry in self._scheduled if entry[2].id != message_id]
+        found = len(kept) < len(self._scheduled)
+        heapq.heapify(kept)
+        self._scheduled = kept
+        return found
+
+    async def seek(self, group: str, pattern: str, start: Start) -> None:
+        """Move a group's place on every topic that the pattern fits. Deliveries in flight are taken back.
+
+        Raises:
+            ConfigurationError: There is no such group.
+        """
+        places = [place for place in self._places(group) if matches(pattern, place.log.name)]
+        if not places:
+            raise ConfigurationError(f"there is no group {group!r} on {pattern!r}")
+        for place in places:
+            place.seek(place.log.position(start), self.clock.monotonic())
+            self.ring_at(place.next_due)
+
+    async def remove_group(self, group: str) -> bool:
+        """Forget a group with its place, retries and dead letters; False if there is none. Its feeds are closed."""
+        for feed in [feed for feed in self._feeds if feed.group == group]:
+            await feed.close()
+        places = self._places(group)
+        for place in places:
+            del place.log.places[group]
+            place.log.trim()
+        self._subscriptions = {key: value for key, value in self._subscriptions.items() if key[0] != group}
+        self._dead = {number: dead for number, dead in self._dead.items() if dead.group != group}
+        return bool(places)
+
+    async def facts(self) -> dict[str, str]:
+        """Return what there is, and where it lives."""
+        return {
+            "kept in": "this process's memory; nothing outlives it",
+            "durability of a send": Durability.RECEIVED.name,
+            "topics": str(len(self._logs)),
+            "messages kept": str(sum(len(log.messages) for log in self._logs.values())),
+        }
+
+
+def _is_reply_address(name: str) -> bool:
+    return name.startswith(f"{REPLY_WORD}.")
