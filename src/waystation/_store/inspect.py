@@ -1,0 +1,210 @@
+"""Looking into the file: topics, groups, lag, messages, dead letters, schedules. And the few things people change there.
+
+Reading uses short transactions and copies rows out, so that it never keeps the write-ahead log from shrinking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import apsw
+
+from .._core.inspection import DeadInfo, GroupInfo, ScheduledInfo, TopicInfo
+from .._core.message import Message
+from .._core.ports import Start
+from .groups import group_id, place, places_of, topics_matching
+from .log import decode_segment, unpack
+from .rows import Row, fetch, fetch_one
+
+_TOPICS = """
+    SELECT t.id, t.name, t.next_offset, coalesce(sum(s.count), 0), coalesce(sum(length(s.messages)), 0),
+           min(s.time), max(s.time)
+    FROM bus_topic t LEFT JOIN bus_segment s ON s.topic = t.id GROUP BY t.id ORDER BY t.name"""
+_MEMBERSHIPS = """
+    SELECT g.id, g.name, t.id, t.name FROM bus_membership m
+    JOIN bus_groups g ON g.id = m.group_id JOIN bus_topic t ON t.id = m.topic ORDER BY g.name, t.name"""
+_CURSORS = """
+    SELECT p.number, p.ends, coalesce(c.next, 0), coalesce(c.done, x''), coalesce(c.leased_to, 0),
+           c.owner IS NOT NULL AND c.deadline > ?3,
+           (SELECT min(first) FROM bus_segment WHERE topic = p.topic AND partition = p.number)
+    FROM bus_partition p LEFT JOIN bus_cursor c ON c.group_id = ?1 AND c.topic = p.topic AND c.partition = p.number
+    WHERE p.topic = ?2"""
+_PENDING = """
+    SELECT coalesce(sum(owner IS NULL AND due <= ?3), 0), coalesce(sum(owner IS NOT NULL), 0),
+           coalesce(sum(owner IS NULL AND (due IS NULL OR due > ?3)), 0), min(time)
+    FROM bus_pending WHERE group_id = ?1 AND topic = ?2"""
+_OLDEST = """
+    SELECT time FROM bus_segment WHERE topic = ? AND partition = ? AND first + count > ? ORDER BY first LIMIT 1"""
+_FROM = """
+    SELECT id, first, count, "offset", checksum, messages FROM bus_segment
+    WHERE topic = ?1 AND partition = ?2 AND first + count > ?3 AND first >= coalesce(
+        (SELECT max(first) FROM bus_segment WHERE topic = ?1 AND partition = ?2 AND first <= ?3), 0)
+    ORDER BY first"""
+_DEAD = """
+    SELECT d.number, g.name, t.name, d.message, d.attempts, d.reason, d.detail, d.died FROM bus_dead d
+    JOIN bus_groups g ON g.id = d.group_id JOIN bus_topic t ON t.id = d.topic
+    WHERE d.number > ? AND (?2 IS NULL OR g.name = ?2) ORDER BY d.number LIMIT ?3"""
+_REVIVE = """
+    INSERT INTO bus_pending (group_id, topic, partition, place, key, attempt, due, time, message)
+    SELECT group_id, topic, partition, place, key, 0, ?2, died, message FROM bus_dead WHERE number = ?1
+    RETURNING id, group_id, topic, partition, place, key"""
+
+
+def topics(connection: apsw.Connection) -> list[TopicInfo]:
+    """Return every topic with what it keeps."""
+    readers: dict[int, list[str]] = {}
+    for _, group, topic, _ in fetch(connection, _MEMBERSHIPS):
+        readers.setdefault(topic, []).append(group)
+    return [
+        TopicInfo(
+            name=name,
+            messages=count,
+            next_offset=next_offset,
+            bytes=size,
+            oldest=oldest,
+            newest=newest,
+            groups=tuple(readers.get(topic, ())),
+        )
+        for topic, name, next_offset, count, size, oldest, newest in fetch(connection, _TOPICS)
+    ]
+
+
+def groups(connection: apsw.Connection, now: float) -> list[GroupInfo]:
+    """Return every group on every topic that it reads."""
+    return [
+        _group_info(connection, (group, topic), (group_name, topic_name), now)
+        for group, group_name, topic, topic_name in fetch(connection, _MEMBERSHIPS)
+    ]
+
+
+def browse(connection: apsw.Connection, pattern: str, start: Start, limit: int) -> list[tuple[int, Message]]:
+    """Return up to `limit` offsets and messages of the topics that fit, each topic from `start` on, by time."""
+    found: list[tuple[int, Message]] = []
+    for topic, _ in topics_matching(connection, pattern):
+        found.extend(_browse_topic(connection, topic, start, limit))
+    found.sort(key=lambda item: (item[1].time, item[0]))
+    return found[:limit]
+
+
+def dead(connection: apsw.Connection, group: str | None, limit: int, after: int) -> list[DeadInfo]:
+    """Return dead letters with a number over `after`, oldest first."""
+    return [
+        DeadInfo(
+            number=number,
+            group=name,
+            topic=topic,
+            message=unpack(message),
+            attempts=attempts,
+            reason=reason,
+            detail=detail,
+            died=died,
+        )  # fmt: skip
+        for number, name, topic, message, attempts, reason, detail, died in fetch(
+            connection, _DEAD, (after, group, limit)
+        )
+    ]
+
+
+def retry_dead(connection: apsw.Connection, numbers: Sequence[int], now: float) -> int:
+    """Give dead letters back to their group in their key's order, as first attempts."""
+    revived = 0
+    for number in numbers:
+        row = fetch_one(connection, _REVIVE, (number, now))
+        if row is None:
+            continue
+        revived += 1
+        connection.execute("DELETE FROM bus_dead WHERE number = ?", (number,))
+        row_id, group, topic, partition, at, key = row
+        if key is not None:  # only the first of a key may be due; one that is being handled stays
+            connection.execute(
+                """UPDATE bus_pending SET due = NULL WHERE owner IS NULL AND key = ?4 AND group_id = ?1 AND topic = ?2
+                   AND partition = ?3 AND place > (SELECT min(place) FROM bus_pending
+                       WHERE group_id = ?1 AND topic = ?2 AND partition = ?3 AND key = ?4)""",
+                (group, topic, partition, key),
+            )
+    return revived
+
+
+def purge_dead(connection: apsw.Connection, numbers: Sequence[int]) -> int:
+    """Delete dead letters."""
+    before = connection.total_changes()
+    connection.executemany("DELETE FROM bus_dead WHERE number = ?", [(number,) for number in numbers])
+    return connection.total_changes() - before
+
+
+def scheduled(connection: apsw.Connection, limit: int) -> list[ScheduledInfo]:
+    """Return messages that wait for their time, the next one first."""
+    rows = fetch(connection, "SELECT due, message FROM bus_scheduled ORDER BY due LIMIT ?", (limit,))
+    return [ScheduledInfo(message=unpack(message), due=due) for due, message in rows]
+
+
+def cancel_scheduled(connection: apsw.Connection, message_id: str) -> bool:
+    """Delete a message that waits for its time."""
+    connection.execute("DELETE FROM bus_scheduled WHERE message_id = ?", (message_id,))
+    return connection.changes() > 0
+
+
+def seek(connection: apsw.Connection, group: str, pattern: str, start: Start) -> bool:
+    """Move a group's place on the topics that fit; False if there is no such group."""
+    found = group_id(connection, group)
+    if found is None:
+        return False
+    for topic, _ in topics_matching(connection, pattern):
+        place(connection, found, topic, start)
+    return True
+
+
+def _group_info(
+    connection: apsw.Connection, ids: tuple[int, int], names: tuple[str, str], now: float
+) -> GroupInfo:
+    ready = in_flight = 0
+    oldest: list[float] = []
+    for row in fetch(connection, _CURSORS, (*ids, now)):
+        unsettled, held, first_kept = _unsettled(row)
+        ready, in_flight = ready + unsettled - held, in_flight + held
+        if unsettled:
+            oldest.append(connection.execute(_OLDEST, (ids[1], row[0], first_kept)).get)
+    due, leased_rows, waiting, oldest_row = fetch_one(connection, _PENDING, (*ids, now)) or (0, 0, 0, None)
+    dead_count: int = connection.execute(
+        "SELECT count(*) FROM bus_dead WHERE group_id = ? AND topic = ?", ids
+    ).get
+    if oldest_row is not None:
+        oldest.append(oldest_row)
+    return GroupInfo(
+        group=names[0],
+        topic=names[1],
+        ready=ready + due,
+        in_flight=in_flight + leased_rows,
+        waiting=waiting,
+        dead=dead_count,
+        oldest_age_s=max(0.0, now - min(oldest)) if oldest else None,
+    )
+
+
+def _unsettled(row: Row) -> tuple[int, int, int]:
+    """Return how many messages of a partition are unsettled, how many of them are leased, and the first kept place."""
+    _, ends, first, bitmap, leased_to, leased, kept_from = row
+    done = int.from_bytes(bitmap, "little").bit_count()
+    first_kept = max(first, ends if kept_from is None else kept_from)
+    held = max(0, leased_to - first - done) if leased else 0
+    return max(0, ends - first_kept - done), held, first_kept
+
+
+def _browse_topic(
+    connection: apsw.Connection, topic: int, start: Start, limit: int
+) -> list[tuple[int, Message]]:
+    places = places_of(connection, topic, start)
+    found: list[tuple[int, Message]] = []
+    for partition, first in places.items():
+        room = limit
+        for segment_id, begins, count, offset, checksum, data in connection.execute(
+            _FROM, (topic, partition, first)
+        ):
+            skipped = max(0, first - begins)
+            messages = decode_segment(segment_id, begins, count, checksum, data)[skipped:]
+            found.extend(enumerate(messages[:room], offset + skipped))
+            room -= len(messages)
+            if room <= 0:
+                break
+    found.sort(key=lambda item: item[0])
+    return found[:limit]

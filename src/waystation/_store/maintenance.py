@@ -1,0 +1,169 @@
+"""Keeping the file in shape while it is used: the write-ahead log short, what everybody has settled deleted, the space
+given back.
+
+Each process has one such thread; a lock on a file of their own elects the one that works, at every turn anew. Nothing
+here is needed for correctness: without it the file grows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from .._core.limits import (
+    INBOX_RETENTION_S,
+    RETENTION_SWEEP_S,
+    UNREAD_RETENTION_S,
+    WAL_ALARM_BYTES,
+    WAL_CHECKPOINT_BYTES,
+)
+from .clock import StoreClock
+from .database import connect
+from .rows import fetch
+
+logger = logging.getLogger("waystation.store")
+
+#: Rows deleted in one transaction: a few milliseconds of the write lock.
+_DELETE_ROWS_MAX: Final = 500
+
+#: Free pages given back to the file system in one transaction.
+_VACUUM_PAGES_MAX: Final = 2000
+
+#: Free pages that are left in the file for the next messages: 16 MiB.
+_FREE_PAGES_KEPT: Final = 2048
+
+#: How often the inbox is swept, in sweeps: it is a whole scan.
+_INBOX_EVERY_SWEEPS: Final = 300
+
+_SETTLED_BY_ALL = """
+    SELECT p.topic, p.number, min(coalesce(c.next, 0)) FROM bus_partition p
+    JOIN bus_membership m ON m.topic = p.topic
+    LEFT JOIN bus_cursor c ON c.group_id = m.group_id AND c.topic = p.topic AND c.partition = p.number
+    GROUP BY p.topic, p.number HAVING min(coalesce(c.next, 0)) > 0"""
+_DELETE_SETTLED = """
+    DELETE FROM bus_segment WHERE id IN (
+        SELECT id FROM bus_segment WHERE topic = ? AND partition = ? AND first + count <= ? ORDER BY first LIMIT ?)"""
+_DELETE_UNREAD = """
+    DELETE FROM bus_segment WHERE id IN (
+        SELECT id FROM bus_segment WHERE time < ? AND topic NOT IN (SELECT topic FROM bus_membership) ORDER BY id LIMIT ?)"""
+
+
+class Maintenance:
+    """The thread. `nudge` it when the write-ahead log has grown."""
+
+    def __init__(self, path: Path, clock: StoreClock, lock: Path) -> None:
+        self._path, self._clock, self._lock = path, clock, lock
+        self._wal = path.with_name(path.name + "-wal")
+        self._wake = threading.Event()
+        self._stopping = False
+        self._alarmed = False
+        self._sweeps = 0
+        self._thread = threading.Thread(target=self._run, name="waystation-maintenance", daemon=True)
+        self._thread.start()
+
+    def nudge(self) -> None:
+        """Checkpoint soon. Called by the writer when the log is long."""
+        self._wake.set()
+
+    def wal_bytes(self) -> int:
+        """Return the size of the write-ahead log; by its name only, since opening it would drop SQLite's locks."""
+        try:
+            return os.stat(self._wal).st_size
+        except FileNotFoundError:
+            return 0
+
+    def close(self) -> None:
+        """Stop after the step that is running."""
+        self._stopping = True
+        self._wake.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        connection = connect(self._path, flush=False, patient=True)
+        swept = time.monotonic()
+        try:
+            while not self._stopping:
+                self._wake.wait(max(0.0, swept + RETENTION_SWEEP_S - time.monotonic()))
+                self._wake.clear()
+                with _elected(self._lock) as mine:
+                    if not mine or self._stopping:
+                        swept = time.monotonic()
+                        continue
+                    with _tolerant():
+                        self._checkpoint(connection)
+                    if time.monotonic() - swept >= RETENTION_SWEEP_S:
+                        swept = time.monotonic()
+                        with _tolerant():
+                            self._sweep(connection)
+        finally:
+            connection.close()
+
+    def _checkpoint(self, connection: apsw.Connection) -> None:
+        if self.wal_bytes() < WAL_CHECKPOINT_BYTES:
+            return
+        # Most of the work beside the writers, then the rest with the lock held, so that the log starts anew.
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        with contextlib.suppress(apsw.BusyError):
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        grown = self.wal_bytes() > WAL_ALARM_BYTES
+        if grown and not self._alarmed:
+            logger.warning(
+                "the write-ahead log of %s has %d MiB: some process reads it without end and keeps it from shrinking",
+                self._path,
+                self.wal_bytes() >> 20,
+            )
+        self._alarmed = grown
+
+    def _sweep(self, connection: apsw.Connection) -> None:
+        now = self._clock.now()
+        self._sweeps += 1
+        for topic, partition, settled in fetch(connection, _SETTLED_BY_ALL):
+            self._delete(connection, _DELETE_SETTLED, (topic, partition, settled, _DELETE_ROWS_MAX))
+        self._delete(connection, _DELETE_UNREAD, (now - UNREAD_RETENTION_S, _DELETE_ROWS_MAX))
+        if connection.execute("SELECT 1 FROM bus_reply WHERE expires < ? LIMIT 1", (now,)).get:
+            connection.execute("DELETE FROM bus_reply WHERE expires < ?", (now,))
+        if self._sweeps % _INBOX_EVERY_SWEEPS == 0:
+            connection.execute("DELETE FROM bus_inbox WHERE seen < ?", (now - INBOX_RETENTION_S,))
+        while connection.pragma("freelist_count") > _FREE_PAGES_KEPT and not self._stopping:
+            connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES_MAX})").fetchall()
+
+    def _delete(self, connection: apsw.Connection, statement: str, bindings: tuple[float, ...]) -> None:
+        while not self._stopping:
+            connection.execute(statement, bindings)
+            if connection.changes() < _DELETE_ROWS_MAX:
+                return
+
+
+@contextlib.contextmanager
+def _elected(lock: Path) -> Iterator[bool]:
+    """Try to be the one process that does maintenance now."""
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _tolerant() -> Iterator[None]:
+    """Put a step off when the store is busy or the disk full; the next turn tries again."""
+    try:
+        yield
+    except (apsw.BusyError, apsw.FullError, apsw.LockedError) as error:
+        logger.debug("maintenance was put off: %s", error)
+    except apsw.Error as error:
+        logger.warning("maintenance failed and was put off: %s", error)

@@ -1,0 +1,214 @@
+"""Ending deliveries: one row for a range, whatever the number of messages in it.
+
+A settlement is written inside its caller's transaction and takes effect in memory only when that has committed
+(`Settled.apply`), so a transaction that is rolled back leaves every lease as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import apsw
+
+from .._core.delivery import ACCEPT, Accept, DeadLetter, Delivery, Release, Retry, Settlement
+from .leases import PendingLease, RangeLease, bitmap_bytes, bury, park
+
+_MOVE_CURSOR = """
+    UPDATE bus_cursor SET next = ?, done = ?, owner = CASE WHEN ? THEN NULL ELSE owner END
+    WHERE group_id = ? AND topic = ? AND partition = ? AND token = ?"""
+_PROMOTE = """
+    UPDATE bus_pending SET due = ?5 WHERE due IS NULL AND id = (
+        SELECT id FROM bus_pending WHERE group_id = ?1 AND topic = ?2 AND partition = ?3 AND key = ?4
+        ORDER BY place LIMIT 1)"""
+_IS_BEHIND = """
+    SELECT 1 FROM bus_pending WHERE group_id = ? AND topic = ? AND partition = ? AND key = ? AND place < ? LIMIT 1"""
+
+Outcome = tuple[Delivery, Settlement]
+
+
+@dataclass(slots=True)
+class _RangeOutcomes:
+    """What one settlement says about one range."""
+
+    places: list[int] = field(default_factory=list)  # settled for good, or moved to a row of their own
+    others: list[tuple[int, Delivery, Settlement]] = field(default_factory=list)  # all but Accept
+
+
+@dataclass(slots=True)
+class Settled:
+    """What was written, to be applied to the leases in memory once the transaction has committed."""
+
+    ranges: list[tuple[RangeLease, int, int]] = field(default_factory=list)  # lease, next, done
+    released: list[RangeLease] = field(default_factory=list)
+    pending: list[PendingLease] = field(default_factory=list)
+    lost: list[RangeLease | PendingLease] = field(default_factory=list)
+    woken: set[int] = field(default_factory=set)  # topics in which something waits for other members now
+
+    def apply(self) -> None:
+        """Bring the leases in memory up to what was committed."""
+        for lease, first, done in self.ranges:
+            lease.next, lease.done = first, done
+        for lease in self.released:
+            lease.next = lease.leased_to
+        for row in self.pending:
+            row.ended = True
+        for gone in self.lost:
+            gone.lost = True
+
+
+def settle(connection: apsw.Connection, outcomes: Sequence[Outcome], now: float) -> Settled:
+    """Write the end of deliveries. Those whose lease has ended are left alone and reported in `lost`."""
+    settled = Settled()
+    ranges: dict[RangeLease, _RangeOutcomes] = {}
+    for delivery, settlement in outcomes:
+        token = delivery.token
+        if type(token) is tuple:
+            lease, place = token
+            found = ranges.get(lease)
+            if found is None:
+                found = ranges[lease] = _RangeOutcomes()
+            found.places.append(place)
+            if settlement is not ACCEPT and not isinstance(settlement, Accept):
+                found.others.append((place, delivery, settlement))
+        elif isinstance(token, PendingLease):
+            _settle_pending(connection, token, delivery, settlement, now, settled)
+    for lease, found in ranges.items():
+        _settle_range(connection, lease, found, now, settled)
+    return settled
+
+
+def _settle_range(
+    connection: apsw.Connection, lease: RangeLease, found: _RangeOutcomes, now: float, settled: Settled
+) -> None:
+    if lease.lost:
+        settled.lost.append(lease)
+        return
+    if lease.ended:
+        return
+    others = [other for other in sorted(found.others, key=_place) if not lease.is_settled(other[0])]
+    clean = _releases_the_rest(lease, found.places, others)
+    if clean:
+        kept = {place for place, _, settlement in others if isinstance(settlement, Release)}
+        first, done = _advance(lease, [place for place in found.places if place not in kept])
+        others = [other for other in others if not isinstance(other[2], Release)]
+    else:
+        first, done = _advance(lease, found.places)
+    ended = clean or first >= lease.leased_to
+    connection.execute(
+        _MOVE_CURSOR,
+        (first, bitmap_bytes(done), ended, lease.group, lease.topic, lease.partition, lease.token),
+    )
+    if connection.changes() == 0:
+        settled.lost.append(lease)
+        return
+    for place, delivery, settlement in others:
+        _move_out(connection, lease, place, delivery, settlement, now)
+    if others or clean or (ended and lease.more_behind):
+        settled.woken.add(lease.topic)
+    settled.ranges.append((lease, first, done))
+    if clean:
+        settled.released.append(lease)
+
+
+def _advance(lease: RangeLease, places: list[int]) -> tuple[int, int]:
+    """Return the cursor's next place and bitmap once `places` are done too."""
+    done = lease.done
+    fresh = {place for place in places if place >= lease.next}
+    if fresh:
+        lo, hi = min(fresh), max(fresh)
+        if hi - lo + 1 == len(fresh):  # the usual case: a run
+            done |= ((1 << len(fresh)) - 1) << (lo - lease.next)
+        else:
+            for place in fresh:
+                done |= 1 << (place - lease.next)
+    run = (~done & (done + 1)).bit_length() - 1  # ones from the lowest bit on
+    return lease.next + run, done >> run
+
+
+def _releases_the_rest(
+    lease: RangeLease, places: list[int], others: list[tuple[int, Delivery, Settlement]]
+) -> bool:
+    """Say whether, after this settlement, nothing of the range is held but what is released.
+
+    Then the cursor itself goes back, and nothing needs a row of its own.
+    """
+    if not any(isinstance(settlement, Release) for _, _, settlement in others):
+        return False
+    first, _ = _advance(lease, places)
+    return first >= lease.leased_to
+
+
+def _move_out(
+    connection: apsw.Connection,
+    lease: RangeLease,
+    place: int,
+    delivery: Delivery,
+    settlement: Settlement,
+    now: float,
+) -> None:
+    message, attempt = delivery.message, delivery.attempt
+    if isinstance(settlement, Retry):
+        park(
+            connection,
+            lease,
+            place,
+            message,
+            attempt=attempt,
+            due=now + settlement.delay_s,
+            reason=settlement.reason,
+        )
+    elif isinstance(settlement, DeadLetter):
+        bury(
+            connection, lease, place, message,
+            attempts=attempt, reason=settlement.reason, detail=settlement.detail, now=now,
+        )  # fmt: skip
+    elif isinstance(settlement, Release):
+        behind = message.key is not None and _is_behind(connection, lease, message.key, place)
+        park(connection, lease, place, message, attempt=attempt - 1, due=None if behind else now)
+
+
+def _settle_pending(
+    connection: apsw.Connection,
+    lease: PendingLease,
+    delivery: Delivery,
+    settlement: Settlement,
+    now: float,
+    settled: Settled,
+) -> None:
+    if lease.ended:
+        return
+    run, mine = connection.execute, (lease.id, lease.token)
+    if isinstance(settlement, Retry):
+        run(
+            "UPDATE bus_pending SET due = ?3, owner = NULL, suspect = 0, reason = ?4 WHERE id = ?1 AND token = ?2",
+            (*mine, now + settlement.delay_s, settlement.reason),
+        )
+    elif isinstance(settlement, Release):
+        run(
+            "UPDATE bus_pending SET due = ?3, owner = NULL, attempt = attempt - 1 WHERE id = ?1 AND token = ?2",
+            (*mine, now),
+        )
+    else:
+        run("DELETE FROM bus_pending WHERE id = ? AND token = ?", mine)
+    if connection.changes() == 0:
+        settled.lost.append(lease)
+        return
+    settled.pending.append(lease)
+    settled.woken.add(lease.topic)
+    if isinstance(settlement, DeadLetter):
+        bury(
+            connection, lease, lease.place, delivery.message,
+            attempts=delivery.attempt, reason=settlement.reason, detail=settlement.detail, now=now,
+        )  # fmt: skip
+    if lease.key is not None and isinstance(settlement, (Accept, DeadLetter)):
+        run(_PROMOTE, (lease.group, lease.topic, lease.partition, lease.key, now))
+
+
+def _is_behind(connection: apsw.Connection, lease: RangeLease, key: str, place: int) -> bool:
+    found = connection.execute(_IS_BEHIND, (lease.group, lease.topic, lease.partition, key, place)).get
+    return bool(found)
+
+
+def _place(other: tuple[int, Delivery, Settlement]) -> int:
+    return other[0]

@@ -1,0 +1,96 @@
+"""Telling other processes that something has come, without polling: Unix datagrams in a folder beside the database.
+
+Each listening process binds one socket in `<database>-wake/`; whoever commits sends a few bytes to each. A datagram is
+only a hint. One that is lost costs a receiver its idle poll, never a message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import socket
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+#: Longest path that a Unix socket's address holds on every system, in bytes (104 on macOS, 108 on Linux).
+_SOCKET_PATH_BYTES_MAX: Final = 100
+
+#: Topics named in one datagram; with more, the datagram says "look everywhere".
+_TOPICS_MAX: Final = 100
+
+
+def wake_folder(database: Path) -> Path:
+    """Return the folder of the sockets: beside the database, or a short one of this user's if that path is too long."""
+    beside = database.with_name(database.name + "-wake")
+    if len(os.fsencode(beside)) + 32 <= _SOCKET_PATH_BYTES_MAX:
+        return beside
+    name = hashlib.sha256(os.fsencode(beside)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"waystation-{os.getuid()}-{name}"
+
+
+class Bell:
+    """Rings in every process that listens. Used from one thread at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+
+    def ring(self, topics: Iterable[int]) -> None:
+        """Say that these topics (0: replies or schedules) have something new."""
+        names = [str(topic) for topic in topics]
+        note = (" ".join(names) if len(names) <= _TOPICS_MAX else "").encode()
+        try:
+            listeners = os.listdir(self._folder)
+        except OSError:
+            return  # nobody has listened yet
+        for name in listeners:
+            address = f"{self._folder}/{name}"
+            try:
+                self._socket.sendto(note, address)
+            except (ConnectionRefusedError, FileNotFoundError):
+                with contextlib.suppress(OSError):
+                    os.unlink(address)  # its process has died
+            except OSError:
+                continue  # its buffer is full, so it is awake, or it is not a socket
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+
+class Ear:
+    """One process's listening socket. `fileno` is for the event loop; call `hear` when it is readable."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self._path = folder / f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self._socket.bind(str(self._path))
+
+    def fileno(self) -> int:
+        """Return the descriptor to watch."""
+        return self._socket.fileno()
+
+    def hear(self) -> set[int] | None:
+        """Return the topics of all datagrams that have come; None means any."""
+        topics: set[int] = set()
+        everywhere = False
+        while True:
+            try:
+                note = self._socket.recv(4096)
+            except BlockingIOError:
+                return None if everywhere else topics
+            everywhere |= not note
+            topics.update(int(word) for word in note.split() if word.isdigit())
+
+    def close(self) -> None:
+        """Close the socket and remove its name."""
+        self._socket.close()
+        with contextlib.suppress(OSError):
+            self._path.unlink()

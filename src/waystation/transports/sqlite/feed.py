@@ -1,0 +1,259 @@
+"""Receiving from the embedded engine: a member of a group, and the reader of a reply address."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from ..._core.delivery import Delivery, Settlement
+from ..._core.errors import Disconnected, SettlementLost
+from ..._core.limits import BATCH_MESSAGES_MAX, IDLE_POLL_S, LEASE_S
+from ..._core.ports import Clock, Subscription
+from ..._core.topic import is_pattern
+from ..._store import leases
+from ..._store.groups import topics_matching
+from ..._store.leases import Claim, Member, PendingLease, RangeLease
+from ..._store.log import unpack
+from ..._store.rows import fetch
+from ..._store.settle import Settled, settle
+
+if TYPE_CHECKING:
+    from .desk import Desk
+
+#: Bodies that one member holds unsettled, in bytes, beyond which it takes no more: credit in memory, not in messages.
+_CREDIT_BYTES_MAX: Final = 32 * 1024 * 1024
+
+#: With more topics than this a member asks the file which have work, instead of each topic.
+_FEW_TOPICS: Final = 8
+
+Ring = Callable[[set[int]], None]
+
+
+class _Waiting:
+    """A feed's wait: ended by a bell, by time, or by closing."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._future: asyncio.Future[None] | None = None
+        self._rung = False
+
+    def ring(self) -> None:
+        """End the wait that is on, or the next one."""
+        self._rung = True
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Wait for a ring, at most so long; say whether there was one."""
+        if not self._rung:
+            self._future = asyncio.get_running_loop().create_future()
+            timer = self._clock.call_later(timeout_s, self._time_is_up)
+            try:
+                await self._future
+            finally:
+                timer.cancel()
+                self._future = None
+        rung, self._rung = self._rung, False
+        return rung
+
+    def _time_is_up(self) -> None:
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+
+class GroupFeed:
+    """A member of a group. What a claim found stays in `_ready` until it is returned, so cancelling loses nothing."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        subscription: Subscription,
+        member: Member,
+        *,
+        clock: Clock,
+        now: Callable[[], float],
+        ring: Ring,
+    ) -> None:
+        self._desk, self._subscription, self._member = desk, subscription, member
+        self._now, self._ring_others = now, ring
+        self._waiting = _Waiting(clock)
+        self._topics: set[int] = set()
+        self._look_in: set[int] = set()  # topics that may have work
+        self._stale = True  # whether _topics must be read anew
+        self._ready: list[Delivery] = []
+        self._leases: list[RangeLease | PendingLease] = []
+        self._promoted: set[int] = set()  # topics that the last claim moved scheduled messages into
+        self._due: float | None = None
+        self._closed = False
+
+    def wake(self, topics: set[int] | None) -> None:
+        """Look for work: in these topics, or everywhere."""
+        if topics is None:
+            self._stale = True
+        else:
+            known = topics & self._topics
+            self._look_in |= known
+            if len(known) < len(topics) and (not self._topics or is_pattern(self._subscription.pattern)):
+                self._stale = True
+            elif not known and topics != {0}:
+                return  # somebody else's
+        self._waiting.ring()
+
+    async def receive(self, limit: int) -> Sequence[Delivery]:
+        """Wait for at least one delivery and return at most `limit`."""
+        while not self._ready:
+            if self._closed:
+                raise Disconnected("this feed is closed")
+            if self._has_credit():
+                await self._desk.write(lambda: self._claim(limit), then=self._take)
+            if not self._ready and not await self._waiting.wait(self._patience()):
+                self._look_in |= self._topics
+                self._stale = self._stale or is_pattern(self._subscription.pattern)
+        taken, self._ready = self._ready[:limit], self._ready[limit:]
+        return taken
+
+    async def extend(self, deliveries: Sequence[Delivery]) -> None:
+        """Move the deadlines of the leases that these deliveries belong to."""
+        wanted = {lease for lease in map(_lease_of, deliveries) if not lease.ended}
+        lost = await self._desk.write(
+            lambda: leases.extend(self._desk.connection, list(wanted), self._now() + LEASE_S)
+        )
+        if lost:
+            raise SettlementLost(
+                f"{lost} of {len(wanted)} leases had ended: their messages are, or will be, delivered again"
+            )
+
+    async def settle(self, outcomes: Sequence[tuple[Delivery, Settlement]]) -> None:
+        """Settle in one transaction, however many messages and ranges."""
+        settled = await self._desk.write(
+            lambda: settle(self._desk.connection, outcomes, self._now()), then=self.settled
+        )
+        check_lost(settled)
+
+    def settled(self, settled: Settled) -> None:
+        """Bring leases and credit up to what was committed, here or in a transaction."""
+        settled.apply()
+        self._leases = [lease for lease in self._leases if not lease.ended]
+        if settled.woken:
+            self._ring_others(settled.woken)
+        self._look_in |= {lease.topic for lease, _, _ in settled.ranges} & self._topics
+        self._waiting.ring()
+
+    async def close(self) -> None:
+        """Give everything unsettled back at once. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._waiting.ring()
+        held = [lease for lease in self._leases if not lease.ended]
+        if held:
+            await self._desk.write(lambda: leases.release(self._desk.connection, held, self._now()))
+            self._ring_others({lease.topic for lease in held})
+
+    def _claim(self, limit: int) -> Claim:
+        connection, log, now = self._desk.connection, self._desk.log, self._now()
+        self._promoted = log.promote_due(now, BATCH_MESSAGES_MAX)
+        if self._stale:
+            self._topics = {topic for topic, _ in topics_matching(connection, self._subscription.pattern)}
+            self._look_in = set(self._topics)
+            self._stale = False
+        self._look_in |= self._promoted & self._topics
+        if len(self._look_in) > _FEW_TOPICS:
+            self._look_in &= leases.topics_with_work(connection, self._member.group, now)
+        found = Claim()
+        for topic in list(self._look_in):
+            claim = leases.claim(
+                log, connection, self._member, topic, limit - len(found.deliveries), now, now + LEASE_S
+            )
+            found.leases.extend(claim.leases)
+            found.deliveries.extend(claim.deliveries)
+            if not claim.deliveries and not claim.more:
+                self._look_in.discard(topic)
+            if len(found.deliveries) >= limit or _is_suspect(claim.leases):
+                break
+        if not found.deliveries:
+            topics = list(self._topics) if len(self._topics) <= _FEW_TOPICS else []
+            self._due = leases.next_due(connection, self._member.group, topics)
+        return found
+
+    def _take(self, claim: Claim) -> None:
+        self._leases.extend(claim.leases)
+        self._ready.extend(claim.deliveries)
+        if self._promoted:
+            self._ring_others(self._promoted)
+
+    def _has_credit(self) -> bool:
+        held = sum([lease.bytes for lease in self._leases])
+        return held < _CREDIT_BYTES_MAX and not _is_suspect(self._leases)
+
+    def _patience(self) -> float:
+        if self._look_in and self._has_credit():
+            return 0.0  # the last claim skipped something that was settled long ago
+        if self._due is None:
+            return IDLE_POLL_S
+        return min(IDLE_POLL_S, max(0.0, self._due - self._now()))
+
+
+class ReplyFeed:
+    """The reader of one reply address. Replies are gone once they are read: nothing waits for them longer than that."""
+
+    def __init__(self, desk: Desk, address: str, *, clock: Clock) -> None:
+        self._desk, self._address = desk, address
+        self._waiting = _Waiting(clock)
+        self._ready: list[Delivery] = []
+        self._closed = False
+
+    def wake(self, topics: set[int] | None) -> None:
+        """Look for replies, if the bell may have meant them."""
+        if topics is None or 0 in topics:
+            self._waiting.ring()
+
+    async def receive(self, limit: int) -> Sequence[Delivery]:
+        """Wait for at least one reply and return at most `limit`."""
+        while not self._ready:
+            if self._closed:
+                raise Disconnected("this feed is closed")
+            await self._desk.write(self._read, then=self._ready.extend)
+            if not self._ready:
+                await self._waiting.wait(IDLE_POLL_S)
+        taken, self._ready = self._ready[:limit], self._ready[limit:]
+        return taken
+
+    async def extend(self, deliveries: Sequence[Delivery]) -> None:
+        """Replies have no lease."""
+
+    async def settle(self, outcomes: Sequence[tuple[Delivery, Settlement]]) -> None:
+        """Replies need no settlement."""
+
+    async def close(self) -> None:
+        """Stop. May be called twice."""
+        self._closed = True
+        self._waiting.ring()
+
+    def _read(self) -> list[Delivery]:
+        rows = fetch(
+            self._desk.connection,
+            "DELETE FROM bus_reply WHERE address = ? RETURNING message",
+            (self._address,),
+        )
+        return [Delivery(unpack(row[0]), 1, None) for row in rows]
+
+
+def check_lost(settled: Settled) -> None:
+    """Raise `SettlementLost` if a settlement found a lease that had ended."""
+    if settled.lost:
+        raise SettlementLost(
+            f"{len(settled.lost)} leases had ended before their settlement: those messages are, or will be, delivered again"
+        )
+
+
+def _lease_of(delivery: Delivery) -> RangeLease | PendingLease:
+    token = delivery.token
+    lease = token[0] if isinstance(token, tuple) else token
+    assert isinstance(lease, (RangeLease, PendingLease)), "a delivery of another transport"
+    return lease
+
+
+def _is_suspect(held: Sequence[RangeLease | PendingLease]) -> bool:
+    return any(isinstance(lease, PendingLease) and lease.suspect for lease in held)

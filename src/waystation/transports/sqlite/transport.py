@@ -1,0 +1,320 @@
+"""The embedded engine as a transport."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+import apsw
+
+from ..._core.capabilities import Capabilities
+from ..._core.delivery import Durability, SendOutcome
+from ..._core.errors import ConfigurationError, Disconnected
+from ..._core.inspection import DeadInfo, GroupInfo, ScheduledInfo, TopicInfo
+from ..._core.message import Message
+from ..._core.ports import Clock, Feed, Start, Subscription, Topology
+from ..._store import groups, inspect, leases
+from ..._store.clock import StoreClock
+from ..._store.database import connect, create, file_system_of, translated
+from ..._store.leases import Member
+from ..._store.log import is_reply_address
+from ..._store.maintenance import Maintenance
+from ..._store.schema import VERSION
+from ..._store.settle import Settled
+from ..._store.wakeup import Bell, Ear, wake_folder
+from ..._store.writer import Job, Writer
+from .desk import Desk
+from .feed import GroupFeed, ReplyFeed
+from .transaction import SqliteTransaction, TransactionDesk
+
+T = TypeVar("T")
+
+#: Options of a `sqlite://` URL.
+OPTIONS: Final = ("settle",)
+
+_CAPABILITIES = Capabilities(
+    name="sqlite",
+    send=Durability.FLUSHED,
+    persistent=True,
+    groups=True,
+    multi_process=True,
+    delayed_send=True,
+    ordered_by_key=True,
+    redelivers_unsettled=True,
+    request_reply=True,
+    transactions=True,
+    inspectable=True,
+)
+
+
+class SqliteTransport:
+    """One process's access to one file."""
+
+    def __init__(self, path: str, *, clock: Clock, flush_settlements: bool = False) -> None:
+        self._path = Path(os.path.abspath(path))
+        self._clock = clock
+        self._flush_settlements = flush_settlements
+        self._open: _Opened | None = None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """The same before and after `open`: what cannot be kept is refused there."""
+        return _CAPABILITIES
+
+    async def open(self) -> None:
+        """Create or migrate the file, and connect.
+
+        Raises:
+            ConfigurationError: The folder is missing, or on a network file system.
+            StoreError: The file is damaged, newer than this program, or cannot be opened.
+        """
+        self._open = await asyncio.get_running_loop().run_in_executor(
+            None, _Opened, self._path, self._clock, self._flush_settlements
+        )
+
+    async def declare(self, topology: Topology) -> None:
+        """Make topics and groups exist."""
+        desk = self._opened().desk
+
+        def work() -> None:
+            for topic in topology.topics:
+                desk.log.topic_id(topic)
+            for subscription in topology.subscriptions:
+                groups.declare(desk.connection, desk.log, subscription)
+
+        wanted = [s for s in topology.subscriptions if not groups.is_declared(desk.connection, s)]
+        if wanted or topology.topics:
+            await desk.write(work)
+            self._opened().heard(None)
+
+    async def send(self, messages: Sequence[Message]) -> Sequence[SendOutcome]:
+        """Append a batch; the writer's thread commits it together with whatever else has come."""
+        opened = self._opened()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Sequence[SendOutcome]] = loop.create_future()
+        opened.writer.submit(Job(messages, functools.partial(_deliver, loop, done)))
+        return await done
+
+    async def open_feed(self, subscription: Subscription) -> Feed:
+        """Become a member of a group, or the reader of a reply address."""
+        opened = self._opened()
+        opened.listen()
+        feed: GroupFeed | ReplyFeed
+        if subscription.group is None:
+            if not is_reply_address(subscription.pattern):
+                raise ConfigurationError(
+                    f"only a reply address is read without a group, not {subscription.pattern!r}"
+                )
+            feed = ReplyFeed(opened.desk, subscription.pattern, clock=self._clock)
+        else:
+            group = groups.group_id(opened.desk.connection, subscription.group)
+            if group is None:
+                raise ConfigurationError(f"group {subscription.group!r} was not declared")
+            member = Member(group, opened.owner(), subscription.ordered)
+            feed = GroupFeed(
+                opened.desk,
+                subscription,
+                member,
+                clock=self._clock,
+                now=opened.clock.now,
+                ring=opened.bell.ring,
+            )
+        opened.feeds.append(feed)
+        return feed
+
+    async def begin(self, *, flush: bool) -> SqliteTransaction:
+        """Begin a transaction on this file."""
+        opened = self._opened()
+        return SqliteTransaction(opened.transactions, flush=flush, committed=opened.transaction_committed)
+
+    async def release_process(self, pid: int) -> int:
+        """End the leases of a dead process of this machine at once; return how many it held."""
+        opened = self._opened()
+        ended = await opened.desk.write(lambda: leases.release_process(opened.desk.connection, pid))
+        if ended:
+            opened.bell.ring(())
+        return ended
+
+    async def close(self) -> None:
+        """Commit what was sent, give back what is unsettled, disconnect. May be called twice."""
+        opened, self._open = self._open, None
+        if opened is not None:
+            await opened.close()
+
+    # --- Inspector ---------------------------------------------------------------------------------------------
+
+    async def topics(self) -> Sequence[TopicInfo]:
+        """Return every topic, by name."""
+        return await self._read(inspect.topics)
+
+    async def groups(self) -> Sequence[GroupInfo]:
+        """Return every group on every topic."""
+        now = self._opened().clock.now()
+        return await self._read(lambda connection: inspect.groups(connection, now))
+
+    async def browse(self, pattern: str, *, start: Start, limit: int) -> Sequence[tuple[int, Message]]:
+        """Return offsets and messages, without taking anything from any group."""
+        return await self._read(lambda connection: inspect.browse(connection, pattern, start, limit))
+
+    async def dead(self, *, group: str | None = None, limit: int = 100, after: int = 0) -> Sequence[DeadInfo]:
+        """Return dead letters with a number over `after`, oldest first."""
+        return await self._read(lambda connection: inspect.dead(connection, group, limit, after))
+
+    async def retry_dead(self, numbers: Sequence[int]) -> int:
+        """Give dead letters back to their group as new first attempts."""
+        now = self._opened().clock.now()
+        return await self._change(lambda connection: inspect.retry_dead(connection, numbers, now))
+
+    async def purge_dead(self, numbers: Sequence[int]) -> int:
+        """Delete dead letters for good."""
+        return await self._change(lambda connection: inspect.purge_dead(connection, numbers))
+
+    async def scheduled(self, *, limit: int = 100) -> Sequence[ScheduledInfo]:
+        """Return messages that wait for their time, the next one first."""
+        return await self._read(lambda connection: inspect.scheduled(connection, limit))
+
+    async def cancel_scheduled(self, message_id: str) -> bool:
+        """Delete a message that waits for its time; False if it is not there (any more)."""
+        return await self._change(lambda connection: inspect.cancel_scheduled(connection, message_id))
+
+    async def seek(self, group: str, pattern: str, start: Start) -> None:
+        """Move a group's place."""
+        if not await self._change(lambda connection: inspect.seek(connection, group, pattern, start)):
+            raise ConfigurationError(f"there is no group {group!r}")
+
+    async def remove_group(self, group: str) -> bool:
+        """Forget a group with its place, retries and dead letters; False if there is none."""
+        return await self._change(lambda connection: groups.remove(connection, group))
+
+    async def facts(self) -> dict[str, str]:
+        """Return what `doctor` prints."""
+        opened = self._opened()
+        return {
+            "file": str(self._path),
+            "file system": await asyncio.to_thread(file_system_of, self._path.parent) or "unknown",
+            "SQLite": f"{apsw.sqlite_lib_version()} (apsw {apsw.apsw_version()})",
+            "schema": str(VERSION),
+            "size": f"{self._path.stat().st_size:,} bytes",
+            "write-ahead log": f"{opened.maintenance.wal_bytes():,} bytes",
+            "publishing": "FLUSHED: synchronous=FULL on the writing connection, set and not assumed",
+            "settling": "FLUSHED"
+            if self._flush_settlements
+            else "WRITTEN: a power cut may undo it, never a process",
+        }
+
+    async def _read(self, work: Callable[[apsw.Connection], T]) -> T:
+        """Look, on a connection of its own and in a thread: some questions read the whole file."""
+        self._opened()
+
+        def look() -> T:
+            with translated(self._path):
+                connection = connect(self._path, flush=False, patient=True)
+                try:
+                    return work(connection)
+                finally:
+                    connection.close()
+
+        return await asyncio.to_thread(look)
+
+    async def _change(self, work: Callable[[apsw.Connection], T]) -> T:
+        opened = self._opened()
+        changed = await opened.desk.write(lambda: work(opened.desk.connection))
+        opened.bell.ring(())
+        return changed
+
+    def _opened(self) -> _Opened:
+        if self._open is None:
+            raise Disconnected(f"{self._path.name} is not open: use `async with bus:`")
+        if self._open.pid != os.getpid():
+            raise Disconnected(
+                f"{self._path.name} was opened before a fork, and SQLite does not survive one: open the bus in the child"
+            )
+        return self._open
+
+
+class _Opened:
+    """What a transport has while it is open. Made in a thread: it opens files."""
+
+    def __init__(self, path: Path, clock: Clock, flush_settlements: bool) -> None:
+        create(path)
+        folder = wake_folder(path)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self.pid = os.getpid()
+        self.clock = StoreClock(clock.time)
+        self.feeds: list[GroupFeed | ReplyFeed] = []
+        self.bell = Bell(folder)
+        self._folder = folder
+        self._ear: Ear | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.maintenance = Maintenance(path, self.clock, folder / "maintenance.lock")
+        nudge = self.maintenance.nudge
+        self.writer = Writer(path, self.clock, Bell(folder), nudge)
+        self.desk = Desk(path, flush=flush_settlements, on_long_wal=nudge)
+        self.transactions = TransactionDesk(path, clock, self.clock, nudge)
+        newest = self.desk.connection.execute("SELECT time FROM bus_segment ORDER BY id DESC LIMIT 1").get
+        self.clock.raise_to(newest or 0.0)
+
+    def owner(self) -> str:
+        """Return a new name for the leases of one feed."""
+        return f"{self.pid}-{secrets.token_hex(8)}"
+
+    def listen(self) -> None:
+        """Be woken by other processes, and by this one's own commits."""
+        if self._ear is None:
+            self._ear = Ear(self._folder)
+            self._loop = asyncio.get_running_loop()
+            self._loop.add_reader(self._ear.fileno(), self._hear)
+
+    def heard(self, topics: set[int] | None) -> None:
+        """Wake the feeds that these topics concern; None: all."""
+        for feed in self.feeds:
+            feed.wake(topics)
+
+    def transaction_committed(self, touched: set[int], settled: list[Settled]) -> None:
+        """Tell feeds and other processes what a transaction has changed."""
+        for settlement in settled:
+            settlement.apply()
+            touched |= settlement.woken | {lease.topic for lease, _, _ in settlement.ranges}
+        if touched:
+            self.bell.ring(touched)
+        for feed in self.feeds:
+            feed.wake(touched)
+
+    async def close(self) -> None:
+        """Close feeds, then the writer, then the rest."""
+        for feed in self.feeds:
+            await feed.close()
+        if self._ear is not None and self._loop is not None:
+            self._loop.remove_reader(self._ear.fileno())
+            self._ear.close()
+        await asyncio.to_thread(self.writer.close)
+        await asyncio.to_thread(self.maintenance.close)
+        await self.transactions.close()
+        await self.desk.close()
+        self.bell.close()
+
+    def _hear(self) -> None:
+        assert self._ear is not None, "the loop watches it only while it is open"
+        self.heard(self._ear.hear())
+
+
+def _deliver(
+    loop: asyncio.AbstractEventLoop,
+    done: asyncio.Future[Sequence[SendOutcome]],
+    outcomes: Sequence[SendOutcome],
+) -> None:
+    """Hand outcomes from the writer's thread to the loop that waits, if it still runs."""
+    try:
+        loop.call_soon_threadsafe(_resolve, done, outcomes)
+    except RuntimeError:
+        return  # the loop was closed: nobody waits
+
+
+def _resolve(done: asyncio.Future[Sequence[SendOutcome]], outcomes: Sequence[SendOutcome]) -> None:
+    if not done.done():
+        done.set_result(outcomes)
