@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeAlias
 
-from ..._core.delivery import DeadLetter, Delivery, Release, Settlement
+from ..._core.delivery import Delivery, Release, Settlement
 from ..._core.errors import Disconnected, SettlementLost
 from ..._core.limits import LEASE_S
 from ..._core.message import Message
 from ..._core.ports import Clock
-from .place import Lease, Place
+from .place import Place, token
+
+_Outcome: TypeAlias = tuple[Delivery, Settlement]
 
 
 class Keeper(Protocol):
@@ -22,9 +24,6 @@ class Keeper(Protocol):
 
     def ring_at(self, instant: float) -> None:
         """Look at all places again at this instant of the monotonic clock, or earlier."""
-
-    def bury(self, place: Place, delivery: Delivery, outcome: DeadLetter) -> None:
-        """Keep a dead letter."""
 
     def forget(self, feed: GroupFeed | Mailbox) -> None:
         """The feed was closed."""
@@ -87,7 +86,7 @@ class GroupFeed:
         deadline = self._keeper.clock.monotonic() + LEASE_S
         lost = 0
         for delivery in deliveries:
-            lease, number = _token(delivery)
+            lease, number = token(delivery)
             if number in lease.open:
                 lease.deadline = deadline
             elif number in lease.lost:
@@ -101,21 +100,19 @@ class GroupFeed:
             SettlementLost: Some lease had ended. The others are settled.
         """
         now = self._keeper.clock.monotonic()
-        touched: set[Place] = set()
         lost = 0
-        for delivery, outcome in outcomes:
-            lease, number = _token(delivery)
-            if number not in lease.open:
-                lost += number in lease.lost
-                continue
-            place = lease.place
-            place.settle(lease, number, delivery, outcome, now)
-            touched.add(place)
-            if isinstance(outcome, DeadLetter):
-                self._keeper.bury(place, delivery, outcome)
-        for place in touched:
+        for place, some in self._by_place(outcomes):
+            lost += place.settle(some, now)
             self._after(place)
         _raise_if_lost(lost, len(outcomes))
+
+    def _by_place(self, outcomes: Sequence[_Outcome]) -> Iterable[tuple[Place, Sequence[_Outcome]]]:
+        if len(self._places) == 1:
+            return [(self._places[0], outcomes)]
+        grouped: dict[Place, list[_Outcome]] = {}
+        for outcome in outcomes:
+            grouped.setdefault(token(outcome[0])[0].place, []).append(outcome)
+        return grouped.items()
 
     async def close(self) -> None:
         """Give back what is not settled. May be called twice, also while `receive` waits: it raises then."""
@@ -151,6 +148,10 @@ class Mailbox:
         """Something arrived."""
         self._bell.set()
 
+    def make_room(self, count: int) -> bool:
+        """There is always room: requests in flight are bounded where they are made."""
+        return True
+
     async def receive(self, limit: int, /) -> Sequence[Delivery]:
         """Wait for at least one delivery.
 
@@ -176,12 +177,6 @@ class Mailbox:
         self.messages.clear()
         self._bell.set()
         self._keeper.forget(self)
-
-
-def _token(delivery: Delivery) -> tuple[Lease, int]:
-    assert isinstance(delivery.token, tuple)
-    lease, number = delivery.token
-    return lease, number
 
 
 def _raise_if_lost(lost: int, of: int) -> None:

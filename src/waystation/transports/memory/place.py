@@ -14,10 +14,13 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
 
-from ..._core.delivery import Delivery, Release, Retry, Settlement
+import msgspec
+
+from ..._core.delivery import Accept, DeadLetter, Delivery, Release, Retry, Settlement
 from ..._core.duration import unix_time
 from ..._core.limits import LEASE_S, MEMORY_TOPIC_MESSAGES_MAX
 from ..._core.message import Message
@@ -27,6 +30,9 @@ from ..._core.ports import Start
 _HELD_FROM = -(2**62)
 
 _AGAIN = Retry(0.0)
+
+Bury: TypeAlias = "Callable[[Place, Message, int, DeadLetter], None]"
+"""Keeps a message of a place as a dead letter, after so many attempts."""
 
 
 class Receiver(Protocol):
@@ -49,6 +55,10 @@ class Log:
     def end(self) -> int:
         """The offset of the next message."""
         return self.base + len(self.messages)
+
+    def at(self, offset: int) -> Message:
+        """Return the message with an offset that is still kept."""
+        return self.messages[offset - self.base]
 
     def position(self, start: Start) -> int:
         """Return the offset that a start position means now."""
@@ -97,46 +107,59 @@ class _Held:
     stays: bool
 
 
-class _Key:
-    """A key with messages in flight or let out (`out` of them, to `owner`); the others are parked by offset."""
+class _Key(msgspec.Struct):
+    """A key with `out` messages let out or in flight, at `owner`; the others are parked, a heap of (offset, number).
 
-    __slots__ = ("out", "owner", "parked")
+    A Struct because there is one for each key in flight, and msgspec builds it several times faster than Python would.
+    """
 
-    def __init__(self, owner: Receiver | None, out: int) -> None:
-        self.owner = owner
-        self.out = out
-        self.parked: list[tuple[int, int]] = []
+    owner: Receiver | None
+    out: int
+    parked: list[tuple[int, int]] = []
 
 
+@dataclass(slots=True, eq=False)
 class Lease:
-    """What one `take` returned. The lease itself is the fencing token: what was taken again has another."""
+    """What one `take` returned. The lease itself is the fencing token: what was taken again has another.
 
-    __slots__ = ("deadline", "lost", "open", "owner", "place")
+    Attributes:
+        deadline: By the monotonic clock, in seconds.
+        first: No fresh message in it has a lower offset.
+        open: The numbers not yet settled.
+        lost: Those that were not settled when the lease ended.
+    """
 
-    def __init__(self, place: Place, owner: Receiver, deadline: float) -> None:
-        self.place = place
-        self.owner = owner
-        self.deadline = deadline
-        self.open: set[int] = set()
-        self.lost: set[int] = set()
+    place: Place
+    owner: Receiver
+    deadline: float
+    first: int
+    open: set[int] = field(default_factory=set)
+    lost: set[int] = field(default_factory=set)
+
+
+def token(delivery: Delivery) -> tuple[Lease, int]:
+    """Return a delivery's lease, and its number there."""
+    assert isinstance(delivery.token, tuple)
+    lease, number = delivery.token
+    return lease, number
 
 
 class Place:
     """A group's place on one topic.
 
     Attributes:
-        cursor: The offset of the first message never delivered.
-        floor: The offset below which the group needs nothing from the log any more.
+        cursor: The offset of the first message that was neither delivered nor parked.
+        leases: Those with open deliveries, in the order in which they were taken.
     """
 
-    def __init__(self, log: Log, group: str, start: int, *, ordered: bool) -> None:
+    def __init__(self, log: Log, group: str, start: int, *, ordered: bool, bury: Bury) -> None:
         self.log = log
         self.group = group
-        self.cursor = self.floor = start
+        self.cursor = start
         self.receivers: list[Receiver] = []
         self.leases: dict[Lease, None] = {}
         self._ordered = ordered
-        self._done: set[int] = set()  # offsets over the floor
+        self._bury = bury
         self._held: dict[int, _Held] = {}
         self._ready: list[tuple[int, int]] = []  # heap of (offset, number)
         self._waiting: list[tuple[float, int]] = []  # heap of (due, number)
@@ -150,7 +173,7 @@ class Place:
         deliveries: list[Delivery] = []
         if not self._ready and self.cursor >= self.log.end:
             return deliveries
-        lease = Lease(self, owner, now + LEASE_S)
+        lease = Lease(self, owner, now + LEASE_S, self.cursor)
         while self._ready and len(deliveries) < limit:
             _, number = heapq.heappop(self._ready)
             held = self._held[number]
@@ -177,7 +200,6 @@ class Place:
                     key.out += 1
                 else:
                     self._enter(_Held(offset, message, 0, now, stays=False), now)
-                    self._finish(offset)
                     offset += 1
                     continue
             deliveries.append(Delivery(message, 1, (lease, offset)))
@@ -187,12 +209,23 @@ class Place:
 
     # --- settling --------------------------------------------------------------------------------------------
 
-    def settle(self, lease: Lease, number: int, delivery: Delivery, outcome: Settlement, now: float) -> None:
-        """Settle one of a lease's open deliveries."""
-        lease.open.remove(number)
-        if not lease.open:
-            del self.leases[lease]
-        self._close(number, delivery.message, delivery.attempt, outcome, now)
+    def settle(self, outcomes: Iterable[tuple[Delivery, Settlement]], now: float) -> int:
+        """Settle deliveries of this place; return of how many the lease had ended. Twice is as good as once."""
+        lost = 0
+        for delivery, outcome in outcomes:
+            lease, number = token(delivery)
+            if number not in lease.open:
+                lost += number in lease.lost
+                continue
+            lease.open.remove(number)
+            if not lease.open:
+                del self.leases[lease]
+            message = delivery.message
+            if number < 0 or type(outcome) is not Accept:
+                self._close(number, message, delivery.attempt, outcome, now)
+            if message.key is not None and self._ordered:
+                self._leave(message.key, now)
+        return lost
 
     def end(self, lease: Lease, outcome: Settlement, now: float) -> None:
         """Take back what a lease still has, as if each were settled by `outcome`; later settlements are lost."""
@@ -200,10 +233,12 @@ class Place:
         del self.leases[lease]
         for number in sorted(lease.lost):
             if number >= 0:
-                message, attempt = self.log.messages[number - self.log.base], 1
+                message, attempt = self.log.at(number), 1
             else:
                 message, attempt = self._held[number].message, self._held[number].attempts
             self._close(number, message, attempt, outcome, now)
+            if message.key is not None and self._ordered:
+                self._leave(message.key, now)
 
     def put_back(self, message: Message, now: float) -> None:
         """Deliver a dead letter again, as a new first attempt, before what is fresh."""
@@ -211,47 +246,33 @@ class Place:
 
     def _close(self, number: int, message: Message, attempt: int, outcome: Settlement, now: float) -> None:
         if isinstance(outcome, Retry):
-            self._again(number, message, attempt, now + outcome.delay_s, now, stays=True)
+            self._again(number, message, attempt, now + outcome.delay_s, now)
         elif isinstance(outcome, Release):
-            self._again(number, message, attempt - 1, now, now, stays=False)
-        elif number >= 0:
-            self._finish(number)
-        else:
+            self._again(number, message, attempt - 1, now, now)
+        elif number < 0:
             del self._held[number]
-        if message.key is not None and self._ordered:
-            self._leave(message.key, now)
+        if isinstance(outcome, DeadLetter):
+            self._bury(self, message, attempt, outcome)
 
-    def _again(
-        self, number: int, message: Message, attempts: int, due: float, now: float, *, stays: bool
-    ) -> None:
+    def _again(self, number: int, message: Message, attempts: int, due: float, now: float) -> None:
         if number >= 0:
-            self._finish(number)
-            self._enter(_Held(number, message, attempts, due, stays=stays), now)
-            return
-        held = self._held.pop(number)
-        held.attempts, held.due, held.stays = attempts, due, stays or held.stays
+            held = _Held(number, message, attempts, due, stays=attempts > 0)
+        else:
+            held = self._held.pop(number)
+            held.attempts, held.due, held.stays = attempts, due, held.stays or attempts > 0
         self._enter(held, now)
-
-    def _finish(self, offset: int) -> None:
-        """The log's copy of a message is not needed any more."""
-        if offset != self.floor:
-            self._done.add(offset)
-            return
-        self.floor += 1
-        while self.floor in self._done:
-            self._done.remove(self.floor)
-            self.floor += 1
 
     def _enter(self, held: _Held, now: float) -> None:
         number = next(self._numbers)
         self._held[number] = held
-        if held.message.key is None or not self._ordered:
+        name = held.message.key
+        if name is None or not self._ordered:
             self._let_out(number, held, now)
             return
-        key = self._keys.setdefault(held.message.key, _Key(None, 0))
+        key = self._keys.setdefault(name, _Key(None, 0))
         heapq.heappush(key.parked, (held.offset, number))
         if not key.out:
-            self._let_out_first(held.message.key, key, now)
+            self._let_out_first(name, key, now)
 
     def _leave(self, name: str, now: float) -> None:
         """A delivery of a key has ended; after the last one in flight, its first parked message is let out."""
@@ -296,8 +317,8 @@ class Place:
         for lease in list(self.leases):
             self.end(lease, Release(), now)
         stay = [held for held in self._held.values() if held.stays]
-        self._held, self._ready, self._waiting, self._keys, self._done = {}, [], [], {}, set()
-        self.cursor = self.floor = offset
+        self._held, self._ready, self._waiting, self._keys = {}, [], [], {}
+        self.cursor = offset
         for held in stay:
             self._enter(held, now)
         self.wake()
@@ -313,6 +334,14 @@ class Place:
             self.wake()
 
     # --- looking ---------------------------------------------------------------------------------------------
+
+    @property
+    def floor(self) -> int:
+        """The offset below which the group needs nothing from the log any more, or a little less.
+
+        What is held has a copy of its own, and leases follow the cursor, so the oldest lease answers for all.
+        """
+        return next(iter(self.leases)).first if self.leases else self.cursor
 
     @property
     def in_flight(self) -> int:
@@ -331,7 +360,8 @@ class Place:
 
     def oldest(self) -> float | None:
         """Return when the oldest message not yet settled was published, in Unix seconds."""
-        times = [held.message.time for held in self._held.values()]
-        if self.floor < self.log.end:
-            times.append(self.log.messages[self.floor - self.log.base].time)
+        fresh = [number for lease in self.leases for number in lease.open if number >= 0]
+        if self.cursor < self.log.end:
+            fresh.append(self.cursor)
+        times = [held.message.time for held in self._held.values()] + [self.log.at(i).time for i in fresh]
         return min(times, default=None)

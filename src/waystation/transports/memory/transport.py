@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 
 from ..._core.capabilities import Capabilities
-from ..._core.delivery import DeadLetter, Delivery, Durability, Receipt, SendOutcome
+from ..._core.delivery import DeadLetter, Durability, Receipt, SendOutcome
 from ..._core.errors import ConfigurationError, Disconnected, SendRejected
 from ..._core.inspection import DeadInfo, GroupInfo, ScheduledInfo, TopicInfo
 from ..._core.limits import BATCH_MESSAGES_MAX, MEMORY_TOPIC_MESSAGES_MAX
@@ -122,7 +122,7 @@ class MemoryTransport:
     def _join(self, log: Log, group: str, position: int, *, ordered: bool) -> None:
         if group in log.places:
             return  # a group keeps its place
-        place = log.places[group] = Place(log, group, position, ordered=ordered)
+        place = log.places[group] = Place(log, group, position, ordered=ordered, bury=self._bury)
         for feed in self._feeds:
             if feed.group == group and matches(feed.pattern, log.name):
                 feed.join(place)
@@ -130,43 +130,38 @@ class MemoryTransport:
     # --- sending and receiving -------------------------------------------------------------------------------
 
     async def send(self, messages: Sequence[Message], /) -> Sequence[SendOutcome]:
-        """Append messages to their topics, in order.
+        """Append messages to their topics, in order; all, or none if a topic is full.
 
         Raises:
             Disconnected: The transport is not open; nothing was sent.
             ConfigurationError: A topic's name is not legal; nothing was sent.
         """
         self._check_open()
-        ways = {topic: self._way(topic, len(messages)) for topic in {message.topic for message in messages}}
-        outcomes: list[SendOutcome] = []
+        ways = {topic: self._way(topic) for topic in {message.topic for message in messages}}
+        if not all(way.make_room(len(messages)) for way in ways.values()):
+            return [
+                SendRejected(f"a topic is full: {MEMORY_TOPIC_MESSAGES_MAX:,} unread messages")
+                for _ in messages
+            ]
         for message in messages:
-            way = ways[message.topic]
-            if way is None:
-                outcomes.append(
-                    SendRejected(f"{message.topic!r} holds {MEMORY_TOPIC_MESSAGES_MAX:,} unread messages")
-                )
-                continue
             if message.deliver_at is None or message.deliver_at <= self.clock.time():
-                way.messages.append(message)
+                ways[message.topic].messages.append(message)
             else:
                 self._schedule(message, message.deliver_at)
-            outcomes.append(Receipt(message.id, Durability.RECEIVED))
         for way in ways.values():
-            if way is not None:
-                way.wake()
+            way.wake()
         self._sent_in_turn += len(messages)
         if self._sent_in_turn >= BATCH_MESSAGES_MAX:
             self._sent_in_turn = 0
             await asyncio.sleep(0)  # nothing else here waits, and receivers must get a turn
-        return outcomes
+        return [Receipt(message.id, Durability.RECEIVED) for message in messages]
 
-    def _way(self, topic: str, count: int) -> Log | Mailbox | None:
-        """Return where messages of a topic go, or None if there is no room."""
+    def _way(self, topic: str) -> Log | Mailbox:
+        """Return where messages of a topic go."""
         if _is_reply_address(topic):
             # Where nobody waits for an answer any more, it is dropped.
             return self._mailboxes.get(topic) or Mailbox(self, topic)
-        log = self._log(topic)
-        return log if log.make_room(count) else None
+        return self._log(topic)
 
     def _schedule(self, message: Message, due: float) -> None:
         heapq.heappush(self._scheduled, (due, next(self._numbers), message))
@@ -202,15 +197,14 @@ class MemoryTransport:
         else:
             self._feeds.remove(feed)
 
-    def bury(self, place: Place, delivery: Delivery, outcome: DeadLetter) -> None:
-        """Keep a dead letter."""
+    def _bury(self, place: Place, message: Message, attempts: int, outcome: DeadLetter) -> None:
         number = next(self._numbers)
         self._dead[number] = DeadInfo(
             number=number,
             group=place.group,
             topic=place.log.name,
-            message=delivery.message,
-            attempts=delivery.attempt,
+            message=message,
+            attempts=attempts,
             reason=outcome.reason,
             detail=outcome.detail,
             died=self.clock.time(),
