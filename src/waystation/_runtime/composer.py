@@ -1,0 +1,309 @@
+"""From a value to a message: check, encode, stamp.
+
+The hottest path of a sender. What depends on the topic only is worked out once and kept in a `_Plan`; what depends on
+the moment (time, cause) once per call; the loop over bodies holds nothing but what differs from body to body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypedDict, TypeVar, get_origin, is_typeddict
+
+from .._core.capabilities import Capabilities
+from .._core.codec import Encoder, content_type_of, encode, encoder_for, type_name
+from .._core.delivery import Durability
+from .._core.duration import Duration, Instant, seconds, unix_time
+from .._core.errors import ConfigurationError, EncodeError
+from .._core.limits import (
+    BATCH_BYTES_MAX,
+    BATCH_MESSAGES_MAX,
+    KEY_BYTES_MAX,
+    KNOWN_TOPICS_COUNT_MAX,
+    PRIORITY_MAX,
+)
+from .._core.message import Message, check_body, check_headers, check_key, message_ids
+from .._core.ports import Clock
+from .._core.topic import Topic, check_name
+from .current import CURRENT
+
+T = TypeVar("T")
+
+
+class SendOptions(TypedDict, total=False):
+    """The keyword arguments of `Bus.publish` and `Bus.send`, for the other desks that take the same."""
+
+    key: str | None
+    headers: Mapping[str, str] | None
+    delay: Duration | None
+    at: Instant | None
+    expires: Duration | None
+    priority: int | None
+    dedupe_key: str | None
+    require: Durability | None
+    message_id: str | None
+    correlation_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """What is known about every message of a topic before there is one."""
+
+    name: str
+    capabilities: Capabilities
+    encode: Encoder
+    content_type: str
+    type_name: str
+    body_class: type | None  # None: a type that isinstance() cannot judge; then the codec does
+
+    def check_type(self, body: object) -> None:
+        """Refuse a body that is plainly not what the topic carries, before anything is sent."""
+        wanted = self.body_class
+        if wanted is None or isinstance(body, wanted) or (wanted is float and isinstance(body, int)):
+            return
+        raise EncodeError(
+            f"{self.name!r} carries {type_name(wanted)}, not {type_name(type(body))}: nothing was sent"
+        )
+
+    def check_wishes(
+        self,
+        priority: int | None,
+        dedupe_key: str | None,
+        require: Durability | None,
+        *,
+        delayed: bool,
+    ) -> None:
+        """Refuse what the transport cannot do, before anything is sent."""
+        if require is not None:
+            self.capabilities.require_durability(require, by=f"publish(require={require.name})")
+        if delayed:
+            self.capabilities.require("delayed_send", by="publish(delay=...) or publish(at=...)")
+        if dedupe_key is not None:
+            self.capabilities.require("deduplicates", by="publish(dedupe_key=...)")
+            _check_text(dedupe_key, "dedupe_key")
+        if priority is not None:
+            self.capabilities.require("priority", by="publish(priority=...)")
+            if priority not in range(PRIORITY_MAX + 1):
+                raise ConfigurationError(f"priority={priority!r} must be a whole number from 0 to {PRIORITY_MAX}")
+
+
+class _Stamp(NamedTuple):
+    """What all messages of one call have in common."""
+
+    time: float
+    expires_at: float | None
+    deliver_at: float | None
+    correlation_id: str | None
+    causation_id: str | None
+    traceparent: str | None
+
+
+class Composer:
+    """Makes messages; sends nothing.
+
+    Args:
+        capabilities_of: What the transport of a topic can do.
+        source: What the messages say they come from.
+    """
+
+    def __init__(self, capabilities_of: Callable[[str], Capabilities], *, source: str, clock: Clock) -> None:
+        self._capabilities_of = capabilities_of
+        self._source = source
+        self._time = clock.time
+        self._plans: dict[object, _Plan] = {}
+        self.next_id = message_ids()
+
+    def message(
+        self,
+        topic: Topic[T] | str,
+        body: T,
+        *,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        delay: Duration | None = None,
+        at: Instant | None = None,
+        expires: Duration | None = None,
+        priority: int | None = None,
+        dedupe_key: str | None = None,
+        require: Durability | None = None,
+        message_id: str | None = None,
+        correlation_id: str | None = None,
+        reply_to: str | None = None,
+        cause: Message | None = None,
+    ) -> Message:
+        """Make one message; the arguments are those of `Bus.publish`.
+
+        Args:
+            cause: The message that this one follows from; else the one whose handler runs.
+
+        Raises:
+            MessageError: The body is not what the topic carries, cannot be written, or something is too large.
+            ConfigurationError: An argument is not legal, or its transport cannot do what it asks for.
+        """
+        plan = self._plan_of(topic, body)
+        try:
+            data = plan.encode(body)
+        except Exception:  # noqa: BLE001 - done again the slow way, which says what is wrong
+            data = encode(body, plan.content_type)
+        if len(data) > plan.capabilities.message_bytes_max:
+            check_body(data, plan.capabilities.message_bytes_max)
+        if key is not None:
+            _check_key(key)
+        if message_id is not None:
+            _check_text(message_id, "message_id")
+        if not (priority is None and dedupe_key is None and require is None and delay is None and at is None):
+            plan.check_wishes(priority, dedupe_key, require, delayed=delay is not None or at is not None)
+        stamp = self._stamp(delay, at, expires, cause)
+        return Message(
+            message_id or self.next_id(),
+            plan.name,
+            data,
+            key,
+            _headers(headers) if headers else {},
+            plan.content_type,
+            plan.type_name,
+            self._source,
+            stamp.time,
+            correlation_id or stamp.correlation_id,
+            stamp.causation_id,
+            reply_to,
+            stamp.expires_at,
+            stamp.deliver_at,
+            priority or 0,
+            dedupe_key,
+            stamp.traceparent,
+        )
+
+    def batches(
+        self,
+        topic: Topic[T] | str,
+        bodies: Iterable[T],
+        *,
+        key: str | Callable[[T], str | None] | None = None,
+        headers: Mapping[str, str] | None = None,
+        delay: Duration | None = None,
+        at: Instant | None = None,
+        expires: Duration | None = None,
+        priority: int | None = None,
+        require: Durability | None = None,
+    ) -> Iterator[list[Message]]:
+        """Make messages of many bodies, a batch at a time; the arguments are those of `Bus.publish_many`.
+
+        Raises:
+            MessageError: As `message`. What was yielded before is as it was.
+            ConfigurationError: As `message`.
+        """
+        now, expires_at, deliver_at, correlation_id, causation_id, trace = self._stamp(delay, at, expires)
+        key_of = key if callable(key) else None
+        this_key = _check_key(key) if isinstance(key, str) else None
+        shared = _headers(headers) if headers else {}
+        next_id, source, level = self.next_id, self._source, priority or 0
+        batch: list[Message] = []
+        seen, size = None, 0
+        for body in bodies:
+            if body.__class__ is not seen:  # nearly always only for the first
+                plan = self._plan_of(topic, body)
+                plan.check_wishes(priority, None, require, delayed=deliver_at is not None)
+                seen, bytes_max = body.__class__, plan.capabilities.message_bytes_max
+                name, write, content_type, kind = plan.name, plan.encode, plan.content_type, plan.type_name
+            try:
+                data = write(body)
+            except Exception:  # noqa: BLE001 - as in `message`
+                data = encode(body, content_type)
+            if len(data) > bytes_max:
+                check_body(data, bytes_max)
+            if key_of is not None and (this_key := key_of(body)) is not None:
+                _check_key(this_key)
+            size += len(data)
+            if len(batch) == BATCH_MESSAGES_MAX or (size > BATCH_BYTES_MAX and batch):
+                yield batch
+                batch, size = [], len(data)
+            batch.append(
+                Message(
+                    next_id(), name, data, this_key, {**shared}, content_type, kind, source, now,
+                    correlation_id, causation_id, None, expires_at, deliver_at, level, None, trace,
+                )
+            )  # fmt: skip
+        if batch:
+            yield batch
+
+    def _stamp(
+        self,
+        delay: Duration | None = None,
+        at: Instant | None = None,
+        expires: Duration | None = None,
+        cause: Message | None = None,
+    ) -> _Stamp:
+        now = self._time()
+        deliver_at = None if delay is None and at is None else _due(now, delay, at)
+        expires_at = None if expires is None else now + seconds(expires, name="expires")
+        cause = cause or CURRENT.get()
+        if cause is None:
+            return _Stamp(now, expires_at, deliver_at, None, None, None)
+        conversation = cause.correlation_id or cause.id
+        return _Stamp(now, expires_at, deliver_at, conversation, cause.id, cause.traceparent)
+
+    def _plan_of(self, topic: Topic[Any] | str, body: object) -> _Plan:
+        """Return the plan of a topic, after a look at whether the body is what it carries."""
+        plan = self._plans.get(topic)
+        if plan is None:
+            plan = self._known_or_new(topic, body)
+        if body.__class__ is not plan.body_class:
+            plan.check_type(body)
+        return plan
+
+    def _known_or_new(self, topic: Topic[Any] | str, body: object) -> _Plan:
+        """Work out, once, what is known about a topic. A plain string carries what it is given, by its type."""
+        place: object = topic
+        if isinstance(topic, str):
+            place, topic = (topic, type(body)), Topic(topic, type(body))
+            if (plan := self._plans.get(place)) is not None:
+                return plan
+        elif not isinstance(topic, Topic):
+            raise ConfigurationError(f"a topic is a Topic or a str, not {type_name(type(topic))}")
+        content_type = content_type_of(topic.type, topic.content_type)
+        if len(self._plans) >= KNOWN_TOPICS_COUNT_MAX:
+            self._plans.clear()
+        plan = self._plans[place] = _Plan(
+            name=check_name(topic.name),
+            capabilities=self._capabilities_of(topic.name),
+            encode=encoder_for(content_type),
+            content_type=content_type,
+            type_name=type_name(topic.type),
+            body_class=_class_of(topic.type),
+        )
+        return plan
+
+
+def _class_of(body_type: Any) -> type | None:
+    """Return the class of which bodies must be instances, if the type is that simple."""
+    special = body_type is Any or get_origin(body_type) is not None or is_typeddict(body_type)
+    return None if special or not isinstance(body_type, type) else body_type
+
+
+def _due(now: float, delay: Duration | None, at: Instant | None) -> float:
+    if delay is None:
+        assert at is not None
+        return unix_time(at, name="at")
+    if at is not None:
+        raise ConfigurationError("give delay= or at=, not both")
+    return now + seconds(delay, name="delay")
+
+
+def _check_key(key: str) -> str:
+    """Check an ordering key; the usual short ASCII one without encoding it."""
+    if not (key.__class__ is str and len(key) <= KEY_BYTES_MAX and key.isascii()):
+        check_key(key)
+    return key
+
+
+def _check_text(value: str, name: str) -> None:
+    """Check an identifier that the caller chose."""
+    if not isinstance(value, str) or not value or len(value) > KEY_BYTES_MAX or not value.isprintable():
+        raise ConfigurationError(f"{name}={value!r:.80} must be 1 to {KEY_BYTES_MAX} printable characters")
+
+
+def _headers(headers: Mapping[str, str]) -> dict[str, str]:
+    copied = dict(headers)
+    check_headers(copied)
+    return copied

@@ -1,0 +1,192 @@
+"""Messages on their way: each to the joiner of its transport."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from .._core.delivery import Durability, Receipt
+from .._core.duration import Duration, Instant
+from .._core.errors import MessageError, WaystationError
+from .._core.limits import (
+    BATCH_BYTES_MAX,
+    BATCH_MESSAGES_MAX,
+    KNOWN_TOPICS_COUNT_MAX,
+    SEND_BATCHES_COUNT_MAX,
+)
+from .._core.message import Message
+from .._core.ports import Clock, Subscription, Topology, Transport
+from .._core.topic import Topic, check_name
+from .composer import Composer
+from .joiner import Joiner, Outcome
+from .resolve import Routes
+
+T = TypeVar("T")
+
+
+class Publisher(Composer):
+    """Makes messages and sends them. One per connected bus, made on its event loop.
+
+    Args:
+        transports: Open, in the order of `routes.urls`.
+        source: What its messages say they come from.
+    """
+
+    def __init__(self, routes: Routes, transports: Sequence[Transport], *, source: str, clock: Clock) -> None:
+        super().__init__(lambda topic: self.transport_of(topic).capabilities, source=source, clock=clock)
+        self._routes = routes
+        self._joiners = [Joiner(transport) for transport in transports]
+        # Both bounded by beginning anew: each entry can be worked out again.
+        self._joiner_of: dict[str, Joiner] = {}
+        self._declared: set[str] = set()
+        self._declaring = asyncio.Lock()
+
+    async def send(self, message: Message, *, via: Transport | None = None) -> Receipt:
+        """Send one message, joined with what is sent at the same time.
+
+        Args:
+            via: The transport, when it is not the one that the topic's name leads to: a reply goes back the way its
+                request came.
+
+        Raises:
+            TransportError: The message was rejected, or what became of it is unknown. Cancelling leaves it unknown.
+        """
+        outcome = await (await self.put(message, via=via))
+        if isinstance(outcome, Receipt):
+            return outcome
+        raise outcome.with_traceback(None)  # one error may be raised to each publisher of a batch
+
+    async def put(self, message: Message, *, via: Transport | None = None) -> asyncio.Future[Outcome]:
+        """Queue one message, after waiting for room; the future gets its outcome."""
+        joiner = self._joiner(message.topic, via)
+        if joiner.full:
+            await joiner.room()
+        return joiner.put(message)
+
+    async def send_all(self, messages: Sequence[Message], *, via: Transport | None = None) -> list[Outcome]:
+        """Send messages in order, after those that already wait.
+
+        Returns:
+            What became of each: a receipt, or an error that was not raised. Cancelling leaves it unknown.
+        """
+        outcomes: list[Outcome | None] = [None] * len(messages)
+        waiting: list[tuple[list[int], asyncio.Future[list[Outcome]]]] = []
+        for joiner, places in self._by_joiner(messages, via).items():
+            for run in _runs(places, messages):
+                if joiner.full:
+                    await joiner.room()
+                waiting.append((run, joiner.put_all([messages[place] for place in run])))
+        for run, future in waiting:
+            for place, outcome in zip(run, await future, strict=True):
+                outcomes[place] = outcome
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    async def publish_many(
+        self,
+        topic: Topic[T] | str,
+        bodies: Iterable[T],
+        *,
+        key: str | Callable[[T], str | None] | None = None,
+        headers: Mapping[str, str] | None = None,
+        delay: Duration | None = None,
+        at: Instant | None = None,
+        expires: Duration | None = None,
+        priority: int | None = None,
+        require: Durability | None = None,
+    ) -> list[Receipt]:
+        """Send many bodies in order; see `Bus.publish_many`. A batch is encoded while the one before is being sent."""
+        joiner = self._joiner(topic if isinstance(topic, str) else topic.name)
+        batches = self.batches(
+            topic, bodies, key=key, headers=headers, delay=delay, at=at, expires=expires,
+            priority=priority, require=require,
+        )  # fmt: skip
+        waiting: deque[asyncio.Future[list[Outcome]]] = deque()
+        receipts: list[Receipt] = []
+        error: WaystationError | None = None
+        try:
+            for batch in batches:
+                if joiner.full:
+                    await joiner.room()
+                waiting.append(joiner.put_all(batch))
+                await asyncio.sleep(0)  # one turn for the sender, and for everybody else, between two batches
+                if len(waiting) == SEND_BATCHES_COUNT_MAX:
+                    error = _collect(await waiting.popleft(), receipts)
+                    if error is not None:
+                        break
+        except MessageError as refused:
+            error = refused
+        for future in waiting:
+            failed = _collect(await future, receipts)
+            error = error or failed
+        if error is None:
+            return receipts
+        error.add_note(f"of this call, {len(receipts):,} messages are stored")
+        raise error.with_traceback(None)
+
+    async def declare_command(self, topic: Topic[Any] | str) -> None:
+        """Make the group of a command's topic exist, so that commands are kept until somebody takes them."""
+        name = topic if isinstance(topic, str) else topic.name
+        if name in self._declared:
+            return
+        async with self._declaring:
+            if name not in self._declared:
+                group = Subscription(pattern=check_name(name), group=name)
+                await self.transport_of(name).declare(Topology((name,), (group,)))
+                if len(self._declared) >= KNOWN_TOPICS_COUNT_MAX:
+                    self._declared.clear()
+                self._declared.add(name)
+
+    def transport_of(self, topic: str) -> Transport:
+        """Return the transport that carries a topic.
+
+        Raises:
+            ConfigurationError: No URL of the bus carries it.
+        """
+        return self._joiner(topic).transport
+
+    async def close(self) -> None:
+        """Send what waits, and take no more. May be called twice."""
+        for joiner in self._joiners:
+            await joiner.close()
+
+    def _joiner(self, topic: str, via: Transport | None = None) -> Joiner:
+        if via is not None:
+            return next(joiner for joiner in self._joiners if joiner.transport is via)
+        joiner = self._joiner_of.get(topic)
+        if joiner is None:
+            if len(self._joiner_of) >= KNOWN_TOPICS_COUNT_MAX:
+                self._joiner_of.clear()
+            joiner = self._joiner_of[topic] = self._joiners[self._routes.of_topic(topic)]
+        return joiner
+
+    def _by_joiner(self, messages: Sequence[Message], via: Transport | None) -> dict[Joiner, list[int]]:
+        places: dict[Joiner, list[int]] = {}
+        for place, message in enumerate(messages):
+            places.setdefault(self._joiner(message.topic, via), []).append(place)
+        return places
+
+
+def _runs(places: list[int], messages: Sequence[Message]) -> list[list[int]]:
+    """Cut places of messages into runs that may each travel as one batch."""
+    runs: list[list[int]] = [[]]
+    size = 0
+    for place in places:
+        size += len(messages[place].body)
+        if len(runs[-1]) == BATCH_MESSAGES_MAX or (size > BATCH_BYTES_MAX and runs[-1]):
+            runs.append([])
+            size = len(messages[place].body)
+        runs[-1].append(place)
+    return runs
+
+
+def _collect(outcomes: Sequence[Outcome], receipts: list[Receipt]) -> WaystationError | None:
+    """Add the receipts among outcomes; return the first error among them."""
+    error: WaystationError | None = None
+    for outcome in outcomes:
+        if isinstance(outcome, Receipt):
+            receipts.append(outcome)
+        else:
+            error = error or outcome
+    return error

@@ -1,0 +1,227 @@
+"""`Router`: handlers declared apart from a bus, to be included in one; and the decorators of the bus itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
+
+from .._core.errors import ConfigurationError
+from .._core.limits import CONCURRENCY_COUNT
+from .._core.ports import Middleware, Start
+from .._core.retry import RetryPolicy
+from .._core.topic import Endpoint, Topic, overlap
+from .handlers import HandlerSpec, declare
+
+B = TypeVar("B")
+P = ParamSpec("P")
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+
+class Handles(Protocol[B]):
+    """A decorator for handlers of a topic: they take its body or, a batch at a time, a list of its bodies."""
+
+    @overload
+    def __call__(self, function: Callable[Concatenate[B, P], R], /) -> Callable[Concatenate[B, P], R]: ...
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[list[B], P], R], /
+    ) -> Callable[Concatenate[list[B], P], R]: ...
+
+
+class Responds(Protocol[Q, R]):
+    """A decorator for handlers of an endpoint: they take its request and return, or `async` return, its response."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Q, P], Coroutine[Any, Any, R]], /
+    ) -> Callable[Concatenate[Q, P], Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[Q, P], R], /) -> Callable[Concatenate[Q, P], R]: ...
+
+
+class Router:
+    """Handlers of one part of a program. Declaring does no I/O and starts nothing.
+
+    Each decorator gives the function back as it was, and raises `ConfigurationError` if the handler could not work:
+    an illegal name, a signature that does not fit, or a second handler for the same messages of one group.
+
+    Args:
+        middleware: Wraps every handler of this router, outside its own.
+    """
+
+    def __init__(self, *, middleware: Sequence[Middleware] = ()) -> None:
+        self._shared = tuple(middleware)
+        self._specs: list[HandlerSpec] = []
+
+    @overload
+    def subscribe(
+        self,
+        topic: Topic[B],
+        *,
+        group: str,
+        concurrency: int = ...,
+        retry: RetryPolicy | None = ...,
+        start: Start = ...,
+        ordered: bool = ...,
+        middleware: Sequence[Middleware] = ...,
+        publishes: Topic[Any] | None = ...,
+        batch: int | None = ...,
+    ) -> Handles[B]: ...
+    @overload
+    def subscribe(
+        self,
+        topic: str,
+        *,
+        group: str,
+        concurrency: int = ...,
+        retry: RetryPolicy | None = ...,
+        start: Start = ...,
+        ordered: bool = ...,
+        middleware: Sequence[Middleware] = ...,
+        publishes: Topic[Any] | None = ...,
+        batch: int | None = ...,
+    ) -> Handles[Any]: ...
+    def subscribe(
+        self,
+        topic: Topic[Any] | str,
+        *,
+        group: str,
+        concurrency: int = CONCURRENCY_COUNT,
+        retry: RetryPolicy | None = None,
+        start: Start = "earliest",
+        ordered: bool = True,
+        middleware: Sequence[Middleware] = (),
+        publishes: Topic[Any] | None = None,
+        batch: int | None = None,
+    ) -> Handles[Any]:
+        """Handle the events of a topic, or of all that fit a pattern.
+
+        Args:
+            group: Every group gets every message; within a group each message goes to one member.
+            concurrency: Handlers that run at once in this process.
+            retry: What becomes of a message whose handler raised; else the bus's policy.
+            start: Where the group begins when it is new.
+            ordered: Whether messages of one key are handled in order, also while one of them waits for a retry.
+            middleware: Functions from handler to handler, the first one outermost.
+            publishes: Where what the handler returns is published, before its message is accepted.
+            batch: Messages given at most in one call, as a list.
+        """
+
+        def decorate(function: Callable[..., Any], /) -> Callable[..., Any]:
+            self._add(
+                declare(
+                    function, kind="event", topic=topic, group=group, concurrency=concurrency, retry=retry,
+                    start=start, ordered=ordered, middleware=(*self._shared, *middleware),
+                    publishes=publishes, batch=batch,
+                )
+            )  # fmt: skip
+            return function
+
+        return decorate
+
+    @overload
+    def handle(
+        self,
+        topic: Topic[B],
+        *,
+        concurrency: int = ...,
+        retry: RetryPolicy | None = ...,
+        start: Start = ...,
+        ordered: bool = ...,
+        middleware: Sequence[Middleware] = ...,
+        publishes: Topic[Any] | None = ...,
+        batch: int | None = ...,
+    ) -> Handles[B]: ...
+    @overload
+    def handle(
+        self,
+        topic: str,
+        *,
+        concurrency: int = ...,
+        retry: RetryPolicy | None = ...,
+        start: Start = ...,
+        ordered: bool = ...,
+        middleware: Sequence[Middleware] = ...,
+        publishes: Topic[Any] | None = ...,
+        batch: int | None = ...,
+    ) -> Handles[Any]: ...
+    def handle(
+        self,
+        topic: Topic[Any] | str,
+        *,
+        concurrency: int = CONCURRENCY_COUNT,
+        retry: RetryPolicy | None = None,
+        start: Start = "earliest",
+        ordered: bool = True,
+        middleware: Sequence[Middleware] = (),
+        publishes: Topic[Any] | None = None,
+        batch: int | None = None,
+    ) -> Handles[Any]:
+        """Handle the commands of a topic: what `Bus.send` sends. The group is named after the topic.
+
+        The arguments are those of `subscribe`.
+        """
+
+        def decorate(function: Callable[..., Any], /) -> Callable[..., Any]:
+            self._add(
+                declare(
+                    function, kind="command", topic=topic, group=topic if isinstance(topic, str) else topic.name,
+                    concurrency=concurrency, retry=retry, start=start, ordered=ordered,
+                    middleware=(*self._shared, *middleware), publishes=publishes, batch=batch,
+                )
+            )  # fmt: skip
+            return function
+
+        return decorate
+
+    def respond(
+        self,
+        endpoint: Endpoint[Q, R],
+        *,
+        concurrency: int = CONCURRENCY_COUNT,
+        middleware: Sequence[Middleware] = (),
+    ) -> Responds[Q, R]:
+        """Answer the requests of an endpoint with what the handler returns.
+
+        If it raises, the caller gets `RequestFailed` with the exception's words; nothing is retried.
+        """
+
+        def decorate(function: Callable[..., Any], /) -> Callable[..., Any]:
+            self._add(
+                declare(
+                    function, kind="request", topic=endpoint, group=endpoint.name, concurrency=concurrency,
+                    middleware=(*self._shared, *middleware),
+                )
+            )  # fmt: skip
+            return function
+
+        return decorate
+
+    def include(self, router: Router) -> None:
+        """Take over every handler that `router` has by now.
+
+        Raises:
+            ConfigurationError: One of them handles what is handled here already. None of them is taken then.
+        """
+        for spec in router._specs:
+            self._check(spec)
+        self._specs += router._specs
+
+    def _add(self, spec: HandlerSpec) -> None:
+        self._check(spec)
+        self._specs.append(spec)
+
+    def _check(self, new: HandlerSpec) -> None:
+        """Refuse a second handler for the same messages: each message of a group goes to one."""
+        for spec in self._specs:
+            if spec.group == new.group and overlap(spec.topic.name, new.topic.name):
+                raise ConfigurationError(
+                    f"group {new.group!r} has two handlers for one message: {_shown(spec)} takes "
+                    f"{spec.topic.name!r}, {_shown(new)} takes {new.topic.name!r}; give one of them another group"
+                )
+
+
+def _shown(spec: HandlerSpec) -> str:
+    function = spec.function
+    return f"{function.__module__}.{function.__qualname__}"

@@ -1,0 +1,138 @@
+"""`bus.transaction()`: the user's rows and the messages about them in one commit, or in none."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar, Unpack
+
+from .._core.delivery import Durability, Receipt
+from .._core.errors import ConfigurationError
+from .._core.message import Message
+from .._core.ports import Transactional, Transport, TransportTransaction
+from .._core.topic import Topic
+from .composer import SendOptions
+from .current import TRANSACTION
+from .publisher import Publisher
+
+T = TypeVar("T")
+
+
+class Transaction:
+    """An open transaction on the bus's own database.
+
+    Everything done through it happens at the commit, or not at all. It holds the database's write lock from the first
+    write on, so keep it short: it is rolled back after `TRANSACTION_S_MAX`.
+    """
+
+    def __init__(self, inner: TransportTransaction, publisher: Publisher, transport: Transport) -> None:
+        self._inner = inner
+        self._publisher = publisher
+        self._transport = transport
+        self._open = True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was neither committed nor rolled back."""
+        return self._open
+
+    async def execute(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one SQL statement and return its rows."""
+        return await self._inner.execute(sql, parameters)
+
+    async def executemany(self, sql: str, rows: Iterable[Sequence[Any] | dict[str, Any]]) -> None:
+        """Run one SQL statement for each row of parameters."""
+        await self._inner.executemany(sql, rows)
+
+    async def publish(self, topic: Topic[T] | str, body: T, **options: Unpack[SendOptions]) -> Receipt:
+        """Publish an event when, and only if, this commits; the options are those of `Bus.publish`.
+
+        Returns:
+            A receipt with `Durability.SENT`: nothing is certain before the commit.
+
+        Raises:
+            ConfigurationError: Another transport carries this topic: it could not be one commit.
+        """
+        (receipt,) = await self.send_messages([self._publisher.message(topic, body, **options)])
+        return receipt
+
+    async def send(self, topic: Topic[T] | str, body: T, **options: Unpack[SendOptions]) -> Receipt:
+        """Send a command when, and only if, this commits; as `publish`."""
+        message = self._publisher.message(topic, body, **options)
+        await self._publisher.declare_command(topic)
+        (receipt,) = await self.send_messages([message])
+        return receipt
+
+    async def send_messages(self, messages: Sequence[Message]) -> list[Receipt]:
+        """Send messages that were made already when, and only if, this commits."""
+        for message in messages:
+            if self._publisher.transport_of(message.topic) is not self._transport:
+                raise ConfigurationError(
+                    f"{message.topic!r} travels by another transport than this transaction: publish it outside"
+                )
+        await self._inner.send(messages)
+        return [Receipt(message.id, Durability.SENT) for message in messages]
+
+    @asynccontextmanager
+    async def part(self) -> AsyncIterator[None]:
+        """Do something that is undone alone if it raises."""
+        await self._inner.savepoint()
+        try:
+            yield
+        except BaseException:
+            await self._inner.undo()
+            raise
+        await self._inner.release()
+
+    def takes_from(self, publisher: Publisher) -> bool:
+        """Whether what `publisher` sends now can become part of it."""
+        return self._open and self._publisher is publisher
+
+    def end(self) -> None:
+        """Say that it was committed or rolled back: what is published from now on is not part of it."""
+        self._open = False
+
+
+def open_transaction(publisher: Publisher) -> Transaction | None:
+    """Return the transaction that a publish through `publisher` joins here, if there is one."""
+    transaction = TRANSACTION.get()
+    return transaction if transaction is not None and transaction.takes_from(publisher) else None
+
+
+@asynccontextmanager
+async def transaction_on(transports: Sequence[Transport], publisher: Publisher) -> AsyncIterator[Transaction]:
+    """Open a transaction, or a part of the one that is open here; commit it at the end, roll it back on an error.
+
+    Raises:
+        UnsupportedCapability: No transport of the bus has transactions.
+        TransactionLost: It was rolled back instead of being committed.
+    """
+    outer = open_transaction(publisher)
+    if outer is not None:
+        async with outer.part():
+            yield outer
+        return
+    transport = _transactional(transports)
+    assert isinstance(transport, Transactional), "a transport that has transactions can begin one"
+    inner = await transport.begin(flush=True)
+    transaction = Transaction(inner, publisher, transport)
+    token = TRANSACTION.set(transaction)
+    try:
+        yield transaction
+    except BaseException:
+        transaction.end()
+        await inner.rollback()
+        raise
+    finally:
+        transaction.end()
+        TRANSACTION.reset(token)
+    await inner.commit()
+
+
+def _transactional(transports: Sequence[Transport]) -> Transport:
+    able = [transport for transport in transports if transport.capabilities.transactions]
+    if not able:
+        transports[0].capabilities.require("transactions", by="bus.transaction()")
+    if len(able) > 1:
+        raise ConfigurationError("two of the bus's URLs have transactions: use a bus of its own for each")
+    return able[0]
