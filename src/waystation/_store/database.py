@@ -162,7 +162,7 @@ def set_patience(connection: apsw.Connection, *, patient: bool) -> None:
 
 @contextlib.contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Make SQLite's errors ours. `apsw.BusyError` becomes `StoreUnavailable` too: whoever wants it catches it inside."""
+    """Make SQLite's errors ours, `apsw.BusyError` too: whoever wants that one catches it inside."""
     try:
         yield
     except apsw.Error as error:
@@ -247,7 +247,7 @@ def _patient() -> Callable[[int], bool]:
         if now - started > STORE_BUSY_S:
             return False
         pause = 0.0001 if tries < 50 else 0.001 if tries < 500 else 0.01
-        time.sleep(pause * (0.5 + random.random()))  # noqa: S311 - spreads waiters, no secret
+        time.sleep(pause * (0.5 + random.random()))
         return True
 
     return wait

@@ -38,7 +38,8 @@ def declare(connection: apsw.Connection, log: Log, subscription: Subscription) -
 def is_declared(connection: apsw.Connection, subscription: Subscription) -> bool:
     """Say whether `declare` would change nothing, without taking the write lock."""
     found = connection.execute(
-        """SELECT 1 FROM bus_subscription WHERE pattern = ? AND group_id = (SELECT id FROM bus_groups WHERE name = ?)""",
+        """SELECT 1 FROM bus_subscription
+           WHERE pattern = ? AND group_id = (SELECT id FROM bus_groups WHERE name = ?)""",
         (subscription.pattern, subscription.group),
     ).get
     return bool(found)
@@ -91,7 +92,7 @@ def remove(connection: apsw.Connection, name: str) -> bool:
     if found is None:
         return False
     for table in ("subscription", "membership", "cursor", "pending", "dead", "inbox"):
-        connection.execute(f"DELETE FROM bus_{table} WHERE group_id = ?", (found,))  # noqa: S608 - names from this line
+        connection.execute(f"DELETE FROM bus_{table} WHERE group_id = ?", (found,))
     connection.execute("DELETE FROM bus_groups WHERE id = ?", (found,))
     return True
 
@@ -116,7 +117,7 @@ def _first_from(
     row = fetch_one(
         connection,
         f"""SELECT id, first, count, "offset", checksum, messages FROM bus_segment
-            WHERE topic = ? AND partition = ? AND {condition} ORDER BY first LIMIT 1""",  # noqa: S608 - two literals
+            WHERE topic = ? AND partition = ? AND {condition} ORDER BY first LIMIT 1""",
         (topic, partition, start if moment is None else moment),
     )
     if row is None:

@@ -1,4 +1,4 @@
-"""Looking into the file: topics, groups, lag, messages, dead letters, schedules. And the few things people change there.
+"""Looking into the file: topics, groups, lag, messages, dead letters, schedules; and what people change there.
 
 Reading uses short transactions and copies rows out, so that it never keeps the write-ahead log from shrinking.
 """
@@ -47,7 +47,7 @@ _DEAD = """
 _REVIVE = """
     INSERT INTO bus_pending (group_id, topic, partition, place, key, attempt, due, time, message)
     SELECT group_id, topic, partition, place, key, 0, ?2, died, message FROM bus_dead WHERE number = ?1
-    RETURNING id, group_id, topic, partition, place, key"""
+    RETURNING group_id, topic, partition, key"""
 
 
 def topics(connection: apsw.Connection) -> list[TopicInfo]:
@@ -98,7 +98,7 @@ def dead(connection: apsw.Connection, group: str | None, limit: int, after: int)
             reason=reason,
             detail=detail,
             died=died,
-        )  # fmt: skip
+        )
         for number, name, topic, message, attempts, reason, detail, died in fetch(
             connection, _DEAD, (after, group, limit)
         )
@@ -114,7 +114,7 @@ def retry_dead(connection: apsw.Connection, numbers: Sequence[int], now: float) 
             continue
         revived += 1
         connection.execute("DELETE FROM bus_dead WHERE number = ?", (number,))
-        row_id, group, topic, partition, at, key = row
+        group, topic, partition, key = row
         if key is not None:  # only the first of a key may be due; one that is being handled stays
             connection.execute(
                 """UPDATE bus_pending SET due = NULL WHERE owner IS NULL AND key = ?4 AND group_id = ?1 AND topic = ?2

@@ -1,9 +1,9 @@
 """Taking messages from the log for a member of a group, and keeping them.
 
-A member leases a *range* of one partition at a time: one row with owner, fencing token and deadline, whatever the number
-of messages. When an owner dies, what it had not settled moves to `pending` as *suspect*: each such message is then
-delivered alone, its attempt committed before its handler starts, so that one which kills its process is found and its
-neighbours are not blamed.
+A member leases a *range* of one partition at a time: one row with owner, fencing token and deadline, whatever the
+number of messages. When an owner dies, what it had not settled gets rows of its own in `bus_pending`, as *suspect*:
+each is then delivered alone, its attempt committed before its handler starts, so that a message which kills its
+process is found and its neighbours are not blamed.
 
 Every function runs inside its caller's transaction.
 """

@@ -60,7 +60,7 @@ def unpack(data: bytes) -> Message:
     return _decode_one(data)
 
 
-class DamagedSegment(Exception):  # noqa: N818 - a fact about a row, handled where it is read
+class DamagedSegment(Exception):
     """A segment whose checksum does not fit its bytes."""
 
     def __init__(self, segment_id: int, first: int, count: int, data: bytes) -> None:

@@ -1,5 +1,6 @@
-"""Keeping the file in shape while it is used: the write-ahead log short, what everybody has settled deleted, the space
-given back.
+"""Keeping the file in shape while it is used.
+
+The write-ahead log stays short, what every group has settled is deleted, and its space is given back.
 
 Each process has one such thread; a lock on a file of their own elects the one that works, at every turn anew. Nothing
 here is needed for correctness: without it the file grows.
@@ -54,7 +55,8 @@ _DELETE_SETTLED = """
         SELECT id FROM bus_segment WHERE topic = ? AND partition = ? AND first + count <= ? ORDER BY first LIMIT ?)"""
 _DELETE_UNREAD = """
     DELETE FROM bus_segment WHERE id IN (
-        SELECT id FROM bus_segment WHERE time < ? AND topic NOT IN (SELECT topic FROM bus_membership) ORDER BY id LIMIT ?)"""
+        SELECT id FROM bus_segment
+        WHERE time < ? AND topic NOT IN (SELECT topic FROM bus_membership) ORDER BY id LIMIT ?)"""
 
 
 class Maintenance:
@@ -117,7 +119,7 @@ class Maintenance:
         grown = self.wal_bytes() > WAL_ALARM_BYTES
         if grown and not self._alarmed:
             logger.warning(
-                "the write-ahead log of %s has %d MiB: some process reads it without end and keeps it from shrinking",
+                "the write-ahead log of %s has %d MiB: some process reads without end and keeps it from shrinking",
                 self._path,
                 self.wal_bytes() >> 20,
             )

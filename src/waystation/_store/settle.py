@@ -160,9 +160,15 @@ def _move_out(
         )
     elif isinstance(settlement, DeadLetter):
         bury(
-            connection, lease, place, message,
-            attempts=attempt, reason=settlement.reason, detail=settlement.detail, now=now,
-        )  # fmt: skip
+            connection,
+            lease,
+            place,
+            message,
+            attempts=attempt,
+            reason=settlement.reason,
+            detail=settlement.detail,
+            now=now,
+        )
     elif isinstance(settlement, Release):
         behind = message.key is not None and _is_behind(connection, lease, message.key, place)
         park(connection, lease, place, message, attempt=attempt - 1, due=None if behind else now)
@@ -198,9 +204,15 @@ def _settle_pending(
     settled.woken.add(lease.topic)
     if isinstance(settlement, DeadLetter):
         bury(
-            connection, lease, lease.place, delivery.message,
-            attempts=delivery.attempt, reason=settlement.reason, detail=settlement.detail, now=now,
-        )  # fmt: skip
+            connection,
+            lease,
+            lease.place,
+            delivery.message,
+            attempts=delivery.attempt,
+            reason=settlement.reason,
+            detail=settlement.detail,
+            now=now,
+        )
     if lease.key is not None and isinstance(settlement, (Accept, DeadLetter)):
         run(_PROMOTE, (lease.group, lease.topic, lease.partition, lease.key, now))
 

@@ -109,7 +109,7 @@ class Writer:
             return _rejected(full)
         run = self._connection.execute
         try:
-            self._set_flush(flush)
+            self._set_flush(flush=flush)
             run("BEGIN IMMEDIATE")
             touched = self._log.append(messages, self._clock.now())
         except apsw.Error as error:
@@ -131,7 +131,7 @@ class Writer:
         self._bell.ring(touched)
         return None
 
-    def _set_flush(self, flush: bool) -> None:
+    def _set_flush(self, *, flush: bool) -> None:
         if flush != self._flushes:
             self._connection.pragma("synchronous", "FULL" if flush else "NORMAL")
             self._flushes = flush
@@ -148,8 +148,8 @@ class Writer:
         if free >= DISK_RESERVE_BYTES:
             return None
         return StoreUnavailable(
-            f"the disk of {self._path} is full ({free:,} bytes left): free some space; publishing is refused until then, "
-            "receiving goes on, and nothing that was confirmed is lost"
+            f"the disk of {self._path} is full ({free:,} bytes left): free some space; until then publishing is "
+            "refused, receiving goes on, and nothing that was confirmed is lost"
         )
 
 

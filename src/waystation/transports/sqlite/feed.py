@@ -244,7 +244,7 @@ def check_lost(settled: Settled) -> None:
     """Raise `SettlementLost` if a settlement found a lease that had ended."""
     if settled.lost:
         raise SettlementLost(
-            f"{len(settled.lost)} leases had ended before their settlement: those messages are, or will be, delivered again"
+            f"{len(settled.lost)} leases had ended before they were settled: their messages come again"
         )
 
 

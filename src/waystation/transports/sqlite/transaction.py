@@ -58,7 +58,7 @@ class TransactionDesk:
         self._closed = False
         self.connection.set_authorizer(self._authorize)
 
-    def set_flush(self, flush: bool) -> None:
+    def set_flush(self, *, flush: bool) -> None:
         """Choose whether the next transaction's commit survives a power cut."""
         if self._closed:
             raise Disconnected("the bus is closed")
@@ -211,7 +211,7 @@ class SqliteTransaction:
             return
         await self._desk.lock.acquire()
         try:
-            self._desk.set_flush(self._flush)
+            self._desk.set_flush(flush=self._flush)
             with translated(self._desk.path):
                 try:
                     self._desk.run("BEGIN IMMEDIATE")
@@ -234,8 +234,8 @@ class SqliteTransaction:
     def _check(self) -> None:
         if self._ended:
             raise TransactionLost(
-                f"the transaction has ended; one that is open for over {TRANSACTION_S_MAX:g} s is rolled back, since it "
-                "keeps every other writer waiting: do slow work before the first statement"
+                f"the transaction has ended; one that is open for over {TRANSACTION_S_MAX:g} s is rolled back, since "
+                "it keeps every other writer waiting: do slow work before the first statement"
             )
 
     def _undo_all(self) -> None:

@@ -73,8 +73,8 @@ class SqliteTransport:
             ConfigurationError: The folder is missing, or on a network file system.
             StoreError: The file is damaged, newer than this program, or cannot be opened.
         """
-        self._open = await asyncio.get_running_loop().run_in_executor(
-            None, _Opened, self._path, self._clock, self._flush_settlements
+        self._open = await asyncio.to_thread(
+            _Opened, self._path, self._clock, flush_settlements=self._flush_settlements
         )
 
     async def declare(self, topology: Topology) -> None:
@@ -232,7 +232,7 @@ class SqliteTransport:
             raise Disconnected(f"{self._path.name} is not open: use `async with bus:`")
         if self._open.pid != os.getpid():
             raise Disconnected(
-                f"{self._path.name} was opened before a fork, and SQLite does not survive one: open the bus in the child"
+                f"{self._path.name} was opened before a fork, which SQLite does not survive: open the bus in the child"
             )
         return self._open
 
@@ -240,7 +240,7 @@ class SqliteTransport:
 class _Opened:
     """What a transport has while it is open. Made in a thread: it opens files."""
 
-    def __init__(self, path: Path, clock: Clock, flush_settlements: bool) -> None:
+    def __init__(self, path: Path, clock: Clock, *, flush_settlements: bool) -> None:
         create(path)
         folder = wake_folder(path)
         folder.mkdir(mode=0o700, exist_ok=True)
