@@ -1,0 +1,1 @@
+"""The command line: bell-pulls to the library. Nobody imports it."""

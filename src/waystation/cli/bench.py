@@ -1,0 +1,32 @@
+"""`waystation bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def bench(
+    group: Annotated[
+        str | None, typer.Argument(metavar="[GROUP]", help="Only 'memory' or 'sqlite'.", show_default=False)
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only the figure of this name.", show_default=False)
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer and smaller runs: at most a minute.")] = False,
+    json: Annotated[
+        Path | None,
+        typer.Option(
+            "--json", metavar="FILE", help="Write the figures to a file as well.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Measure, and print each figure beside the limit that the same machine gave in the same run.
+
+    Example:  [bold]waystation bench sqlite --quick --json figures.json[/bold]
+    """
+    from waystation.bench import main
+
+    raise typer.Exit(main(group=group, only=only, quick=quick, json_path=json))

@@ -1,0 +1,128 @@
+"""`waystation topics`, `groups` and `lag`: what is there, and how far behind its readers are."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from waystation._core.duration import rfc3339
+from waystation._core.inspection import GroupInfo, TopicInfo
+
+from .output import Row, age, note, show_rows, size
+from .parameters import AsJson, Group, positional
+from .target import Target, inspector_at
+
+
+def topics(target: Target = None, *, as_json: AsJson = False) -> None:
+    """List the topics: how many messages each keeps, since when, and who reads it.
+
+    Example:  [bold]waystation topics sqlite:///shop.db[/bold]
+    """
+    (where,) = positional([], target)
+    found = asyncio.run(_topics(where))
+    rows = [_topic_json(topic) for topic in found] if as_json else [_topic_row(topic) for topic in found]
+    show_rows(rows, as_json=as_json, empty="no topics: nothing was published or declared yet")
+
+
+def groups(target: Target = None, *, as_json: AsJson = False) -> None:
+    """List the groups on each topic: what is ready, in flight, waiting for a retry, and dead.
+
+    Example:  [bold]waystation groups sqlite:///shop.db[/bold]
+    """
+    (where,) = positional([], target)
+    found = asyncio.run(_groups(where))
+    rows = [_group_json(group) for group in found] if as_json else [_group_row(group) for group in found]
+    show_rows(rows, as_json=as_json, empty="no groups: no handler was started yet")
+
+
+def lag(
+    target: Target = None,
+    *,
+    group: Group = None,
+    over: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, help="Exit with 1 if some lag is over N.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print how many messages each group has not settled yet, the farthest behind first.
+
+    Example:  [bold]waystation lag sqlite:///shop.db --group billing --over 1000[/bold]
+    """
+    (where,) = positional([], target)
+    found = [info for info in asyncio.run(_groups(where)) if group in (None, info.group)]
+    found.sort(key=lambda info: info.lag, reverse=True)
+    rows = [
+        {"group": info.group, "topic": info.topic, "lag": info.lag}
+        | ({"oldest_age_s": info.oldest_age_s} if as_json else {"oldest": age(info.oldest_age_s)})
+        for info in found
+    ]
+    show_rows(rows, as_json=as_json, empty=f"no group {group!r}" if group else "no groups")
+    if group is not None and not found:
+        raise typer.Exit(1)
+    if over is not None and (behind := [info for info in found if info.lag > over]):
+        note(f"over {over:,}: " + ", ".join(f"{info.group} on {info.topic}" for info in behind))
+        raise typer.Exit(1)
+
+
+async def _topics(target: str) -> Sequence[TopicInfo]:
+    async with inspector_at(target) as inspector:
+        return await inspector.topics()
+
+
+async def _groups(target: str) -> Sequence[GroupInfo]:
+    async with inspector_at(target) as inspector:
+        return await inspector.groups()
+
+
+def _topic_row(topic: TopicInfo) -> Row:
+    now = time.time()
+    return {
+        "topic": topic.name,
+        "messages": topic.messages,
+        "size": size(topic.bytes),
+        "oldest": age(topic.oldest and max(0.0, now - topic.oldest)),
+        "newest": age(topic.newest and max(0.0, now - topic.newest)),
+        "groups": topic.groups,
+    }
+
+
+def _topic_json(topic: TopicInfo) -> Row:
+    return {
+        "topic": topic.name,
+        "messages": topic.messages,
+        "next_offset": topic.next_offset,
+        "bytes": topic.bytes,
+        "oldest": topic.oldest and rfc3339(topic.oldest),
+        "newest": topic.newest and rfc3339(topic.newest),
+        "groups": topic.groups,
+    }
+
+
+def _group_row(info: GroupInfo) -> Row:
+    return {
+        "group": info.group,
+        "topic": info.topic,
+        "ready": info.ready,
+        "in flight": info.in_flight,
+        "waiting": info.waiting,
+        "dead": info.dead,
+        "oldest": age(info.oldest_age_s),
+    }
+
+
+def _group_json(info: GroupInfo) -> Row:
+    return {
+        "group": info.group,
+        "topic": info.topic,
+        "lag": info.lag,
+        "ready": info.ready,
+        "in_flight": info.in_flight,
+        "waiting": info.waiting,
+        "dead": info.dead,
+        "oldest_age_s": info.oldest_age_s,
+    }

@@ -1,0 +1,76 @@
+"""Options and arguments that several commands share, and how their texts are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, TypeVar
+
+import typer
+
+from waystation import ConfigurationError
+from waystation._core.duration import Duration
+
+from .target import with_target
+
+T = TypeVar("T")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+Headers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--header", "-H", metavar="NAME=VALUE", help="A header; may be repeated.", show_default=False
+    ),
+]
+
+Key = Annotated[
+    str | None,
+    typer.Option(metavar="KEY", help="Messages with one key are handled in order.", show_default=False),
+]
+
+Group = Annotated[str | None, typer.Option(metavar="GROUP", help="Only this group.", show_default=False)]
+
+Limit = Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")]
+
+
+def positional(names: Sequence[str], *given: str | None) -> tuple[str, ...]:
+    """Return TARGET and one argument for each of `names`, where TARGET may have been left out.
+
+    Raises:
+        ConfigurationError: One is missing or there is one too many, or no TARGET is known.
+    """
+    arguments = with_target(*given)
+    if len(arguments) <= len(names):
+        raise ConfigurationError(f"{names[len(arguments) - 1]} is missing: {_usage(names)}")
+    if len(arguments) > len(names) + 1:
+        raise ConfigurationError(f"{arguments[-1]!r} is one argument too many: {_usage(names)}")
+    return arguments
+
+
+def headers_of(pairs: Sequence[str] | None) -> dict[str, str] | None:
+    """Return NAME=VALUE pairs as headers.
+
+    Raises:
+        ConfigurationError: One has no name or no `=`.
+    """
+    headers = {}
+    for pair in pairs or ():
+        name, equals, value = pair.partition("=")
+        if not name or not equals:
+            raise ConfigurationError(f"--header {pair!r}: write NAME=VALUE")
+        headers[name] = value
+    return headers or None
+
+
+def duration_of(text: str | None) -> Duration | None:
+    """Return a duration as typed: a number is in seconds, like everywhere; otherwise it has a unit."""
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _usage(names: Sequence[str]) -> str:
+    return f"write [TARGET] {' '.join(names)}"

@@ -1,0 +1,149 @@
+"""`waystation publish`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from waystation import Bus, ConfigurationError, Durability, Receipt, Topic
+from waystation._core.topic import check_name
+from waystation._core.url import did_you_mean
+
+from .output import print_json, say
+from .parameters import AsJson, Headers, Key, duration_of, headers_of, positional
+from .target import Target, bus_at
+
+Body = tuple[type[Any], Any]
+"""A topic's type and a body of it."""
+
+
+def publish(
+    target: Target = None,
+    topic: Annotated[
+        str | None, typer.Argument(metavar="TOPIC", help="Such as orders.placed.", show_default=False)
+    ] = None,
+    body: Annotated[
+        str | None,
+        typer.Argument(metavar="[BODY]", help="JSON, sent as it is; '-' reads stdin.", show_default=False),
+    ] = None,
+    *,
+    text: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="A body of plain text, in place of BODY.", show_default=False),
+    ] = None,
+    bytes_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A body of bytes, in place of BODY.", show_default=False),
+    ] = None,
+    key: Key = None,
+    header: Headers = None,
+    delay: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Deliver after 1.5s, 2m, 1h, 3d.", show_default=False)
+    ] = None,
+    expires: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Drop it if not handled by then.", show_default=False)
+    ] = None,
+    priority: Annotated[
+        int | None, typer.Option(metavar="N", help="Higher first.", show_default=False)
+    ] = None,
+    dedupe_key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="Store it once, however often it is sent.", show_default=False),
+    ] = None,
+    message_id: Annotated[
+        str | None,
+        typer.Option(
+            "--id", metavar="ID", help="The message's id; a new one unless given.", show_default=False
+        ),
+    ] = None,
+    require: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LEVEL", help="Fail unless it is as durable: written, flushed, …", show_default=False
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Publish one message, and print its id and how durable it is.
+
+    Example:  [bold]waystation publish sqlite:///shop.db orders.placed '{"order_id": "A-1"}' --key A-1[/bold]
+    """
+    if text is None and bytes_file is None:
+        where, name, body = positional(["TOPIC", "BODY"], target, topic, body)
+    else:
+        where, name = positional(["TOPIC"], target, topic, body)
+    body_type, value = _body(body, text, bytes_file)
+    receipt = asyncio.run(
+        _publish(
+            bus_at(where),
+            Topic(check_name(name), body_type),
+            value,
+            key=key,
+            headers=headers_of(header),
+            delay=duration_of(delay),
+            expires=duration_of(expires),
+            priority=priority,
+            dedupe_key=dedupe_key,
+            message_id=message_id,
+            require=durability_of(require),
+        )
+    )
+    if as_json:
+        row = {"message_id": receipt.message_id, "durability": receipt.durability.name}
+        print_json(row | {"duplicate": receipt.duplicate})
+    else:
+        level = "duplicate: not stored again" if receipt.duplicate else receipt.durability.name
+        say(f"{receipt.message_id} {level}")
+
+
+def json_body(text: str) -> msgspec.Raw:
+    """Return JSON text, from stdin if it is `-`, as a body that is sent as it is.
+
+    Raises:
+        ConfigurationError: It is not JSON.
+    """
+    body = sys.stdin.buffer.read() if text == "-" else text.encode()
+    try:
+        msgspec.json.decode(body)
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(
+            f'BODY is not JSON ({error}): quote it as \'{{"order_id": "A-1"}}\', or use --text or --bytes-file'
+        ) from error
+    return msgspec.Raw(body.strip())
+
+
+def durability_of(level: str | None) -> Durability | None:
+    """Return a level by its name.
+
+    Raises:
+        ConfigurationError: There is none of this name.
+    """
+    if level is None:
+        return None
+    names = [known.name for known in Durability]
+    if level.upper() not in names:
+        raise ConfigurationError(
+            f"--require {level!r}{did_you_mean(level.upper(), names)}: one of {', '.join(names)}"
+        )
+    return Durability[level.upper()]
+
+
+def _body(json: str | None, text: str | None, file: Path | None) -> Body:
+    if sum(source is not None for source in (json, text, file)) != 1:
+        raise ConfigurationError("give one of BODY, --text and --bytes-file")
+    if text is not None:
+        return str, text
+    if file is not None:
+        return bytes, file.read_bytes()
+    assert json is not None
+    return msgspec.Raw, json_body(json)
+
+
+async def _publish(bus: Bus, topic: Topic[Any], body: Any, **options: Any) -> Receipt:
+    async with bus:
+        return await bus.publish(topic, body, **options)

@@ -1,0 +1,107 @@
+"""`waystation tail`: the last messages of topics, and those that come, without taking any from a group."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from waystation._core.duration import rfc3339
+from waystation._core.inspection import Inspector
+from waystation._core.limits import BATCH_MESSAGES_MAX, TAIL_POLL_S
+from waystation._core.message import Message
+from waystation._core.topic import check_pattern, matches
+
+from .output import body_text, console, message_row, note, print_json_line
+from .parameters import positional
+from .target import Target, inspector_at
+
+
+def tail(
+    target: Target = None,
+    pattern: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PATTERN", help="A topic, or 'orders.*', 'orders.#', '#'.", show_default=False
+        ),
+    ] = None,
+    *,
+    count: Annotated[
+        int, typer.Option("-n", "--lines", metavar="N", min=0, help="How many of each topic.")
+    ] = 10,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what is published from now on.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+) -> None:
+    """Print the last messages of topics. Groups lose nothing by it.
+
+    Example:  [bold]waystation tail sqlite:///shop.db 'orders.#' --follow[/bold]
+    """
+    where, wanted = positional(["PATTERN"], target, pattern)
+    show = _print_json if as_json else _print_line
+    shown = asyncio.run(_tail(where, check_pattern(wanted), count, follow, show))
+    if not shown:
+        note(f"no messages in {wanted!r}")
+        raise typer.Exit(1)
+
+
+async def _tail(
+    target: str, pattern: str, count: int, follow: bool, show: Callable[[int, Message], None]
+) -> int:
+    """Show messages; return how many. With `follow` only Ctrl-C ends it."""
+    shown = 0
+    async with inspector_at(target) as inspector:
+        offsets = await _offsets(inspector, pattern)
+        first = {topic: max(0, offset - count) for topic, offset in offsets.items()}
+        last = [
+            row
+            for topic in first
+            for row in await inspector.browse(topic, start=first[topic], limit=count or 1)
+        ]
+        for offset, message in sorted(last, key=lambda row: row[1].time) if count else ():
+            show(offset, message)
+            shown += 1
+        if follow:
+            async for offset, message in _new(inspector, pattern, offsets):
+                show(offset, message)
+    return shown
+
+
+async def _offsets(inspector: Inspector, pattern: str) -> dict[str, int]:
+    """Return the topics that fit, and the offset that the next message of each will have."""
+    return {info.name: info.next_offset for info in await inspector.topics() if matches(pattern, info.name)}
+
+
+async def _new(
+    inspector: Inspector, pattern: str, offsets: dict[str, int]
+) -> AsyncIterator[tuple[int, Message]]:
+    """Yield messages from these offsets on, and all of topics that appear, for ever."""
+    while True:
+        for topic, end in (await _offsets(inspector, pattern)).items():
+            while (start := offsets.get(topic, 0)) < end:
+                rows = await inspector.browse(topic, start=start, limit=BATCH_MESSAGES_MAX)
+                for row in rows:
+                    yield row
+                offsets[topic] = rows[-1][0] + 1 if rows else end
+        await asyncio.sleep(TAIL_POLL_S)
+
+
+def _print_line(offset: int, message: Message) -> None:
+    line = Text()
+    line.append(rfc3339(message.time), style="dim")
+    line.append(f" {message.topic}", style="cyan")
+    line.append(f" {offset}", style="dim")
+    if message.key is not None:
+        line.append(f" {message.key}", style="yellow")
+    line.append(f" {body_text(message)}")
+    out = console()
+    out.print(line, soft_wrap=True)
+    out.file.flush()
+
+
+def _print_json(offset: int, message: Message) -> None:
+    print_json_line({"offset": offset} | message_row(message))

@@ -1,0 +1,149 @@
+"""A shop to run, and real command lines to run it with."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import waystation
+
+#: Handlers that do what an order's id says, and tell of it on stdout.
+SHOP = """
+import asyncio, os
+import msgspec
+from waystation import Bus, Endpoint, RetryPolicy, Topic
+
+class OrderPlaced(msgspec.Struct):
+    order_id: str
+    total: float = 1.0
+
+class Ask(msgspec.Struct):
+    sku: str
+
+class Price(msgspec.Struct):
+    sku: str
+    amount: float
+
+orders = Topic("orders.placed", OrderPlaced)
+quotes = Endpoint("prices.quote", Ask, Price)
+bus = Bus("sqlite:///shop.db")
+
+def tell(*words):
+    print(*words, flush=True)
+
+@bus.on_startup
+def ready():
+    tell("ready", os.getpid())
+
+@bus.subscribe(orders, group="billing", concurrency=4, retry=RetryPolicy(max_attempts=1))
+async def charge(order: OrderPlaced) -> None:
+    tell("charging", order.order_id, os.getpid())
+    if order.total < 0:
+        raise ValueError(f"{order.order_id} costs less than nothing")
+    if order.order_id == "endless":
+        await asyncio.Event().wait()
+    if order.order_id == "gate":
+        await asyncio.to_thread(lambda: open("gate").read())
+    tell("charged", order.order_id, os.getpid())
+
+@bus.respond(quotes)
+async def quote(ask: Ask) -> Price:
+    if ask.sku == "tea":
+        return Price(ask.sku, 9.5)
+    raise KeyError(ask.sku)
+"""
+
+URL = "sqlite:///shop.db"
+#: Signals after which the exit status, not the signal's number, is what counts.
+_ENVIRONMENT = {
+    **{name: value for name, value in os.environ.items() if not name.startswith("WAYSTATION_")},
+    "PYTHONPATH": str(Path(waystation.__file__).parent.parent),
+}
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "waystation.cli", *arguments]
+
+
+class Shop:
+    """A folder with `shop.py`, in which commands are typed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "shop.py").write_text(SHOP, encoding="utf-8")
+
+    def type(
+        self, *arguments: str, stdin: str = "", status: int = 0, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end and insist on its exit status."""
+        done = subprocess.run(
+            command(*arguments),
+            cwd=self.folder,
+            env=_ENVIRONMENT | (env or {}),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == status, (done.stdout, done.stderr)
+        return done
+
+    def start(self, *arguments: str) -> "Program":
+        """Run a command that goes on."""
+        return Program(arguments, self.folder)
+
+
+class Program:
+    """A command that runs. Leaving the context kills it."""
+
+    def __init__(self, arguments: Sequence[str], folder: Path) -> None:
+        self._process = subprocess.Popen(
+            command(*arguments),
+            cwd=folder,
+            env=_ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.lines: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.communicate()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def until(self, text: str) -> str:
+        """Read lines until one has this text in it, and return that one."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.lines.append(line.rstrip("\n"))
+            if text in line:
+                return self.lines[-1]
+        raise AssertionError(f"{text!r} did not come:\n" + "\n".join(self.lines))
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def end(self) -> int:
+        """Read the rest and return the exit status."""
+        out, _ = self._process.communicate()
+        self.lines += out.splitlines()
+        return self._process.returncode
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)

@@ -1,0 +1,248 @@
+"""Every command but `run`, typed as a user would, over a real file."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.programs import URL, Program, Shop
+
+ORDER = '{"order_id": "A-1", "total": 9.5}'
+COMMANDS = (
+    *("run", "demo", "publish", "request", "tail", "topics", "groups", "lag", "doctor", "bench"),
+    *("dead list", "dead show", "dead retry", "dead purge", "schedule list", "schedule cancel"),
+)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path)
+
+
+@pytest.fixture
+def open_shop(shop: Shop) -> Iterator[tuple[Shop, Program]]:
+    """A shop whose handlers run."""
+    with shop.start("run", "shop:bus") as program:
+        program.until("ready")
+        yield shop, program
+
+
+def published(shop: Shop, *arguments: str) -> dict[str, Any]:
+    return answer(shop.type("publish", URL, *arguments, "--json"))
+
+
+def answer(done: subprocess.CompletedProcess[str]) -> Any:
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_an_example(shop: Shop, name: str) -> None:
+    text = shop.type(*name.split(), "--help").stdout
+    assert f"waystation {name}" in text
+    assert "Example:" in text
+
+
+def test_version_is_one_line(shop: Shop) -> None:
+    assert shop.type("--version").stdout.startswith("waystation 0.")
+
+
+def test_publish_prints_the_id_and_what_is_certain(shop: Shop) -> None:
+    out = shop.type("publish", URL, "orders.placed", ORDER, "--id", "m-1").stdout
+    assert out == "m-1 FLUSHED\n"
+
+
+def test_tail_shows_what_was_published_without_colours(shop: Shop) -> None:
+    published(shop, "orders.placed", ORDER, "--key", "A-1", "--header", "tenant=north")
+    published(shop, "orders.paid", "1")
+    out = shop.type("tail", URL, "orders.#").stdout
+    first, second = out.splitlines()
+    assert first.endswith('orders.placed 0 A-1 {"order_id":"A-1","total":9.5}')
+    assert second.endswith("orders.paid 0 1")
+    assert "\x1b" not in out
+
+
+def test_tail_prints_the_last_ones_as_json_lines(shop: Shop) -> None:
+    for number in range(5):
+        published(shop, "orders.placed", str(number), "--header", "tenant=north")
+    lines = shop.type("tail", URL, "orders.placed", "-n", "2", "--json").stdout.splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [(row["offset"], row["body"]) for row in rows] == [(3, 3), (4, 4)]
+    assert rows[0]["headers"] == {"tenant": "north"}
+
+
+def test_tail_follows_what_comes(shop: Shop) -> None:
+    published(shop, "orders.placed", "1")
+    with shop.start("tail", URL, "#", "--follow") as program:
+        program.until("orders.placed 0 1")
+        published(shop, "orders.placed", "2")
+        published(shop, "orders.paid", "3")
+        program.until("orders.placed 1 2")
+        program.until("orders.paid 0 3")
+
+
+def test_tail_of_nothing_is_a_failure(shop: Shop) -> None:
+    published(shop, "orders.placed", "1")
+    assert "no messages in 'cellar'" in shop.type("tail", URL, "cellar", status=1).stderr
+
+
+def test_bodies_come_from_stdin_text_and_files(shop: Shop) -> None:
+    shop.type("publish", URL, "a", "-", stdin='{"from": "stdin"}\n')
+    shop.type("publish", URL, "a", "--text", "grüß Gott")
+    (shop.folder / "blob").write_bytes(b"\xff\x00")
+    shop.type("publish", URL, "a", "--bytes-file", "blob")
+    rows = [json.loads(line) for line in shop.type("tail", URL, "a", "--json").stdout.splitlines()]
+    assert [row["body"] for row in rows] == [{"from": "stdin"}, "grüß Gott", "/wA="]
+    assert [row["content_type"].partition(";")[0] for row in rows] == [
+        "application/json",
+        "text/plain",
+        "application/octet-stream",
+    ]
+
+
+def test_a_body_that_is_not_json_is_refused(shop: Shop) -> None:
+    refused = shop.type("publish", URL, "orders.placed", "{order", status=2)
+    assert "BODY is not JSON" in refused.stderr
+    assert not (shop.folder / "shop.db").exists()
+
+
+def test_the_target_may_come_from_the_environment(shop: Shop) -> None:
+    env = {"WAYSTATION_URL": URL}
+    shop.type("publish", "orders.placed", ORDER, env=env)
+    assert answer(shop.type("topics", "--json", env=env))[0]["topic"] == "orders.placed"
+
+
+def test_the_target_may_be_a_bus_of_a_program(shop: Shop) -> None:
+    shop.type("publish", "shop:bus", "orders.placed", ORDER)
+    (topic,) = [
+        row for row in answer(shop.type("topics", "shop:bus", "--json")) if row["topic"] == "orders.placed"
+    ]
+    assert (topic["messages"], topic["next_offset"]) == (1, 1)
+
+
+def test_a_request_is_answered(open_shop: tuple[Shop, Program]) -> None:
+    shop, _ = open_shop
+    assert answer(shop.type("request", URL, "prices.quote", '{"sku": "tea"}')) == {
+        "sku": "tea",
+        "amount": 9.5,
+    }
+
+
+def test_a_request_that_fails_or_is_not_answered_has_a_status_of_its_own(
+    open_shop: tuple[Shop, Program],
+) -> None:
+    shop, _ = open_shop
+    assert "KeyError" in shop.type("request", URL, "prices.quote", '{"sku": "gold"}', status=5).stderr
+    shop.type("request", URL, "prices.none", "{}", "--timeout", "50ms", status=4)
+
+
+def test_groups_and_lag_tell_who_is_behind(open_shop: tuple[Shop, Program]) -> None:
+    shop, program = open_shop
+    published(shop, "orders.placed", '{"order_id": "endless"}')
+    program.until("charging endless")
+    groups = {(row["group"], row["topic"]): row for row in answer(shop.type("groups", URL, "--json"))}
+    assert groups["billing", "orders.placed"]["lag"] == 1
+    assert groups["billing", "orders.placed"]["in_flight"] == 1
+    (lag,) = answer(shop.type("lag", URL, "--group", "billing", "--json"))
+    assert lag["lag"] == 1
+    assert "billing" in shop.type("groups", URL).stdout
+    assert "over 0: billing on orders.placed" in shop.type("lag", URL, "--over", "0", status=1).stderr
+    shop.type("lag", URL, "--group", "nobody", status=1)
+
+
+def test_dead_letters_are_looked_at_given_back_and_deleted(open_shop: tuple[Shop, Program]) -> None:
+    shop, program = open_shop
+    published(shop, "orders.placed", '{"order_id": "A-1", "total": -1}')
+    published(shop, "orders.placed", '{"order_id": 7}')
+    dead = wait_for_dead(shop, 2)
+    reasons = {row["reason"] for row in dead}
+    assert any("A-1 costs less than nothing" in reason for reason in reasons)
+    assert any("order_id" in reason for reason in reasons)
+    number = next(str(row["number"]) for row in dead if "A-1" in row["reason"])
+    assert "ValueError" in shop.type("dead", "show", URL, number).stdout
+    assert answer(shop.type("dead", "show", URL, number, "--json"))["message"]["body"]["total"] == -1
+    shop.type("dead", "show", URL, "999", status=1)
+    assert "billing" in shop.type("dead", "list", URL, "--group", "billing").stdout
+    program.until("charging A-1")
+    assert shop.type("dead", "retry", URL, number).stdout == "1 given back\n"
+    program.until("charging A-1")
+    wait_for_dead(shop, 2)
+    assert shop.type("dead", "purge", URL, "--all", "--yes").stdout == "2 deleted\n"
+    shop.type("dead", "purge", URL, "--all", "--yes", status=1)
+    assert answer(shop.type("dead", "list", URL, "--json")) == []
+
+
+def wait_for_dead(shop: Shop, count: int) -> list[dict[str, Any]]:
+    """Look until there are so many dead letters; the test's timeout is the end of patience."""
+    while len(dead := answer(shop.type("dead", "list", URL, "--json"))) != count:
+        pass
+    return list(dead)
+
+
+def test_purging_everything_asks_first(shop: Shop) -> None:
+    published(shop, "orders.placed", "1")
+    shop.type("dead", "purge", URL, "--all", stdin="n\n", status=1)
+
+
+def test_what_is_scheduled_can_be_listed_and_cancelled(shop: Shop) -> None:
+    message_id = published(shop, "orders.placed", ORDER, "--delay", "1h")["message_id"]
+    (waiting,) = answer(shop.type("schedule", "list", URL, "--json"))
+    assert waiting["message"]["id"] == message_id
+    assert message_id in shop.type("schedule", "list", URL).stdout
+    shop.type("schedule", "cancel", URL, message_id)
+    shop.type("schedule", "cancel", URL, message_id, status=1)
+    assert answer(shop.type("schedule", "list", URL, "--json")) == []
+
+
+def test_doctor_tells_versions_capabilities_and_what_it_found(shop: Shop) -> None:
+    published(shop, "orders.placed", "1")
+    report = answer(shop.type("doctor", URL, "--json"))
+    assert report["durability"]["level"] == "FLUSHED"
+    assert {"capability", "value", "meaning"} == set(report["capabilities"][0])
+    assert report["facts"]
+    text = shop.type("doctor", URL).stdout
+    assert "survives a power cut" in text
+    assert "msgspec" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["topics", "sqlit:///shop.db"], "did you mean 'sqlite'"),
+        (["topics"], "set WAYSTATION_URL"),
+        (["publish", URL, "orders..placed", "1"], "is not a topic name"),
+        (["publish", URL, "orders.placed"], "BODY is missing"),
+        (["publish", URL, "orders.placed", "1", "--require", "flashed"], "did you mean 'FLUSHED'"),
+        (["publish", URL, "orders.placed", "1", "--delay", "soon"], "delay='soon' is not a duration"),
+        (["publish", URL, "orders.placed", "--bytes-file", "blob", "--text", "x"], "give one of BODY"),
+        (["dead", "show", URL, "first"], "'first' is not the number of a dead letter"),
+        (["dead", "retry", URL], "use --all"),
+        (["bench", "kafka"], "no group 'kafka'"),
+    ],
+)
+def test_wrong_usage_is_one_red_sentence_and_status_2(
+    shop: Shop, arguments: list[str], sentence: str
+) -> None:
+    refused = shop.type(*arguments, status=2)
+    assert refused.stderr.startswith("error: ")
+    assert sentence in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert refused.stdout == ""
+
+
+def test_debug_shows_where_an_error_came_from(shop: Shop) -> None:
+    assert "Traceback" in shop.type("--debug", "topics", "sqlit:///shop.db", status=1).stderr
+
+
+def test_a_file_that_is_missing_is_told_in_a_sentence(shop: Shop) -> None:
+    missing = shop.type("publish", URL, "a", "--bytes-file", "missing", status=1)
+    assert "missing" in missing.stderr
+    assert "Traceback" not in missing.stderr
+
+
+def test_the_shell_can_complete_commands(shop: Shop) -> None:
+    env = {"_WAYSTATION_COMPLETE": "complete_bash", "COMP_WORDS": "waystation top", "COMP_CWORD": "1"}
+    assert "topics" in shop.type(env=os.environ | env).stdout.split()

@@ -1,0 +1,131 @@
+"""`waystation run` as a service manager sees it: real processes, real signals, a real file."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.cli.programs import URL, Shop
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path)
+
+
+def order(shop: Shop, order_id: str, total: float = 1.0) -> None:
+    shop.type("publish", URL, "orders.placed", f'{{"order_id": "{order_id}", "total": {total}}}')
+
+
+def test_a_handler_gets_what_was_published_before_and_after_it_started(shop: Shop) -> None:
+    order(shop, "A-1")
+    with shop.start("run", "shop:bus") as program:
+        program.until("charged A-1")
+        order(shop, "A-2")
+        program.until("charged A-2")
+        program.send(signal.SIGTERM)
+        assert program.end() == 0, program.text
+
+
+def test_sigterm_lets_a_running_handler_finish(shop: Shop) -> None:
+    os.mkfifo(shop.folder / "gate")
+    with shop.start("run", "shop:bus") as program:
+        program.until("ready")
+        order(shop, "gate")
+        program.until("charging gate")
+        program.send(signal.SIGTERM)
+        program.until("SIGTERM")
+        (shop.folder / "gate").write_text("open")
+        assert program.end() == 0, program.text
+    assert "charged gate" in program.text
+    assert shop.type("lag", URL, "--over", "0").returncode == 0
+
+
+def test_work_that_is_not_finished_at_the_deadline_is_abandoned_and_told(shop: Shop) -> None:
+    with shop.start("run", "shop:bus", "--drain", "50ms") as program:
+        program.until("ready")
+        order(shop, "endless")
+        program.until("charging endless")
+        program.send(signal.SIGINT)
+        assert program.end() == 3, program.text
+    assert "abandoned" in program.text
+    shop.type("lag", URL, "--over", "0", status=1)  # it comes again
+
+
+def test_a_second_signal_forces(shop: Shop) -> None:
+    with shop.start("run", "shop:bus", "--drain", "1h") as program:
+        program.until("ready")
+        order(shop, "endless")
+        program.until("charging endless")
+        program.send(signal.SIGTERM)
+        program.until("SIGTERM")
+        program.send(signal.SIGTERM)
+        assert program.end() == 3, program.text
+
+
+def test_several_processes_start_and_stop_together(shop: Shop) -> None:
+    with shop.start("run", "shop:bus", "--processes", "2") as program:
+        pids = {int(program.until("ready").split()[-1]) for _ in range(2)}
+        assert len(pids) == 2
+        assert program.pid not in pids
+        program.send(signal.SIGTERM)
+        assert program.end() == 0, program.text
+
+
+def test_a_killed_process_is_started_again_and_its_message_comes_again_at_once(shop: Shop) -> None:
+    with shop.start("run", "shop:bus", "--processes", "2") as program:
+        for _ in range(2):
+            program.until("ready")
+        order(shop, "endless")
+        victim = int(program.until("charging endless").split()[-1])
+        os.kill(victim, signal.SIGKILL)
+        program.until("was ended by SIGKILL")
+        program.until("charging endless")
+        program.send(signal.SIGTERM)
+        program.until("SIGTERM")
+        program.send(signal.SIGTERM)
+        assert program.end() == 3, program.text
+    assert sum("started" in line for line in program.lines) == 3
+
+
+def test_children_stop_when_their_supervisor_is_killed(shop: Shop) -> None:
+    with shop.start("run", "shop:bus", "--processes", "2") as program:
+        for _ in range(2):
+            program.until("ready")
+        program.send(signal.SIGKILL)
+        program.end()  # their output ends with the last of them
+    assert sum("the supervisor is gone" in line for line in program.lines) == 2
+
+
+def test_with_reload_a_changed_file_starts_it_anew(shop: Shop) -> None:
+    with shop.start("run", "shop:bus", "--reload") as program:
+        program.until("ready")
+        source = shop.folder / "shop.py"
+        source.write_text(source.read_text().replace('"ready"', '"fresh"'))
+        program.until("fresh")
+        program.send(signal.SIGTERM)
+        assert program.end() == 0, program.text
+
+
+def test_log_lines_can_be_json(shop: Shop) -> None:
+    with shop.start("run", "shop:bus", "--processes", "1", "--log-format", "json") as program:
+        program.until("ready")
+        program.send(signal.SIGTERM)
+        assert program.end() == 0
+    assert any(line.startswith('{"time":') and "SIGTERM" in line for line in program.lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["run", "shop:bsu"], "'shop' has no 'bsu': did you mean 'bus'?"),
+        (["run", "shop.py:bus"], "write its module, shop:bus"),
+        (["run", "no_such:bus"], "there is no module 'no_such'"),
+        (["run", "shop:bus", "--drain", "soon"], "--drain='soon' is not a duration"),
+    ],
+)
+def test_a_wrong_start_is_refused_in_one_sentence(shop: Shop, arguments: list[str], sentence: str) -> None:
+    refused = shop.type(*arguments, status=2)
+    assert sentence in refused.stderr
+    assert "Traceback" not in refused.stderr
