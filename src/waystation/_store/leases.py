@@ -104,11 +104,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Who claims: a group's member, and how long its leases last (Unix seconds)."""
+    """Who claims: a member of a group, and whether it holds something already."""
 
     group: int
     owner: str
     ordered: bool
+    busy: bool = False
 
 
 def claim(
@@ -116,11 +117,11 @@ def claim(
 ) -> Claim:
     """Lease up to `limit` messages of one topic until `deadline`. Due retries come first.
 
-    A suspect is returned alone.
+    A suspect is returned alone, and only to a member that holds nothing else; one that does gets nothing more, so that
+    it soon will.
     """
     found = Claim()
-    _claim_due(connection, member, topic, limit, now, deadline, found)
-    if found.deliveries and isinstance(found.leases[0], PendingLease) and found.leases[0].suspect:
+    if _claim_due(connection, member, topic, limit, now, deadline, found):
         return found
     rows = fetch(connection, _FREE_CURSORS, (member.group, topic, now))
     rows.sort(key=_least_recently_leased)
@@ -240,16 +241,22 @@ def _claim_due(
     now: float,
     deadline: float,
     found: Claim,
-) -> None:
+) -> bool:
+    """Lease rows that are due; return whether a suspect is, or should be, all that this member holds."""
     rows = fetch(connection, _DUE, (member.group, topic, now, limit))
     suspects = [row for row in rows if row[5]]
+    if suspects and member.busy:
+        found.more = True
+        return True
     for row_id, partition, place, key, attempt, suspect, token, data in suspects[:1] or rows:
         connection.execute(_TAKE_DUE, (row_id, member.owner, deadline, suspect))
-        lease = PendingLease(
-            row_id, member.group, topic, partition, place, key, token + 1, bool(suspect), bytes=len(data)
+        found.leases.append(
+            PendingLease(
+                row_id, member.group, topic, partition, place, key, token + 1, bool(suspect), bytes=len(data)
+            )
         )
-        found.leases.append(lease)
-        found.deliveries.append(Delivery(unpack(data), attempt + 1, lease))
+        found.deliveries.append(Delivery(unpack(data), attempt + 1, found.leases[-1]))
+    return bool(suspects)
 
 
 def _claim_range(

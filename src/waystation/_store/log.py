@@ -11,6 +11,7 @@ import itertools
 import secrets
 import zlib
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import apsw
 import msgspec
@@ -23,6 +24,10 @@ from .rows import fetch
 _encode = msgspec.msgpack.Encoder().encode
 _decode_many = msgspec.msgpack.Decoder(list[Message]).decode
 _decode_one = msgspec.msgpack.Decoder(Message).decode
+
+#: Among the topics that a commit touched: replies or schedules, and perhaps a topic that nobody knew.
+OTHERS: Final = 0
+NEW_TOPIC: Final = -1
 
 _REPLY_PREFIX = REPLY_WORD + "."
 
@@ -84,7 +89,7 @@ class Log:
         self._topic_ids.clear()
 
     def append(self, messages: Sequence[Message], now: float) -> set[int]:
-        """Write a batch; return the topics that have something new (0 stands for replies and schedules).
+        """Write a batch; return the topics that have something new, with `OTHERS` and `NEW_TOPIC` among them.
 
         Messages with a `deliver_at` in the future wait in `scheduled`; replies go to `reply`. The rest becomes one
         segment per topic and partition, in the order given.
@@ -95,7 +100,7 @@ class Log:
         for message in messages:
             if message.deliver_at is not None and message.deliver_at > now:
                 self._schedule(message)
-                touched.add(0)
+                touched.add(OTHERS)
             elif message.key is not None:
                 places.setdefault((message.topic, partition_of(message.key)), []).append(message)
             else:
@@ -103,11 +108,13 @@ class Log:
         for topic, run in keyless.items():
             if is_reply_address(topic):
                 self._add_replies(run, now)
-                touched.add(0)
+                touched.add(OTHERS)
                 continue
             for part in _chunks(run, KEYLESS_RUN_MESSAGES_MAX):
                 places.setdefault((topic, next(self._turn) % PARTITIONS_COUNT), []).extend(part)
         for (topic, partition), batch in places.items():
+            if topic not in self._topic_ids:
+                touched.add(NEW_TOPIC)
             topic_id = self.topic_id(topic)
             touched.add(topic_id)
             self._add_segment(topic_id, partition, batch, now)

@@ -41,7 +41,7 @@ class Bell:
         self._socket.setblocking(False)
 
     def ring(self, topics: Iterable[int]) -> None:
-        """Say that these topics (0: replies or schedules) have something new."""
+        """Say that these topics have something new; none at all: look everywhere."""
         names = [str(topic) for topic in topics]
         note = (" ".join(names) if len(names) <= _TOPICS_MAX else "").encode()
         try:
@@ -87,7 +87,7 @@ class Ear:
             except BlockingIOError:
                 return None if everywhere else topics
             everywhere |= not note
-            topics.update(int(word) for word in note.split() if word.isdigit())
+            topics.update(int(word) for word in note.split() if word.lstrip(b"-").isdigit())
 
     def close(self) -> None:
         """Close the socket and remove its name."""

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import apsw
 
@@ -19,6 +19,9 @@ from ..._store.database import connect, set_patience, translated
 from ..._store.log import Log
 
 T = TypeVar("T")
+
+#: Stands for "the write lock is held elsewhere", which no transaction returns.
+_BUSY = object()
 
 
 class Desk:
@@ -34,10 +37,10 @@ class Desk:
         self._closed = False
 
     async def write(self, work: Callable[[], T], *, then: Callable[[T], object] | None = None) -> T:
-        """Run `work` in a write transaction, and `then` with its result right after the commit.
+        """Run `work` in a write transaction; after the commit call `then` with its result, on the loop.
 
-        Cancelling does not stop it: the transaction is finished, and `then` is called, so that what is in memory stays
-        true to the file.
+        Cancelling does not stop it: the transaction is finished and `then` is called, so that what is in memory stays
+        true to the file; the cancellation is raised after that.
 
         Raises:
             StoreUnavailable: The lock could not be had, or the disk failed; nothing of it happened.
@@ -45,19 +48,15 @@ class Desk:
         async with self._lock:
             if self._closed:
                 raise Disconnected("the bus is closed")
-            if self._may_block:
-                with translated(self._path):
-                    try:
-                        return self._transaction(work, then)
-                    except apsw.BusyError:
-                        pass  # in a thread, then
-            loop = asyncio.get_running_loop()
-            running = loop.run_in_executor(self._thread, self._transaction_in_thread, work, then)
-            try:
-                return await asyncio.shield(running)
-            except asyncio.CancelledError:
-                await asyncio.wait([running])  # the connection belongs to that thread until it is done
-                raise
+            result = self._on_loop(work) if self._may_block else _BUSY
+            cancelled: asyncio.CancelledError | None = None
+            if result is _BUSY:
+                result, cancelled = await self._in_thread(work)
+            if then is not None:
+                then(cast("T", result))
+            if cancelled is not None:
+                raise cancelled
+            return cast("T", result)
 
     async def close(self) -> None:
         """Finish what runs, and close the connection. May be called twice."""
@@ -67,15 +66,33 @@ class Desk:
                 self._thread.shutdown()
                 self.connection.close()
 
-    def _transaction_in_thread(self, work: Callable[[], T], then: Callable[[T], object] | None) -> T:
+    def _on_loop(self, work: Callable[[], T]) -> T | object:
+        with translated(self._path):
+            try:
+                return self._transaction(work)
+            except apsw.BusyError:
+                return _BUSY
+
+    async def _in_thread(self, work: Callable[[], T]) -> tuple[T, asyncio.CancelledError | None]:
+        """Run where waiting is allowed. The connection belongs to that thread until it is done, cancelled or not."""
+        running = asyncio.get_running_loop().run_in_executor(self._thread, self._patiently, work)
+        cancelled: asyncio.CancelledError | None = None
+        while not running.done():
+            try:
+                await asyncio.wait([running])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        return running.result(), cancelled
+
+    def _patiently(self, work: Callable[[], T]) -> T:
         set_patience(self.connection, patient=True)
         try:
             with translated(self._path):
-                return self._transaction(work, then)
+                return self._transaction(work)
         finally:
             set_patience(self.connection, patient=False)
 
-    def _transaction(self, work: Callable[[], T], then: Callable[[T], object] | None) -> T:
+    def _transaction(self, work: Callable[[], T]) -> T:
         run = self.connection.execute
         run("BEGIN IMMEDIATE")
         try:
@@ -86,6 +103,4 @@ class Desk:
             if self.connection.in_transaction:
                 run("ROLLBACK")
             raise
-        if then is not None:
-            then(result)
         return result

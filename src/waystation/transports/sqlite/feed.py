@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ..._core.delivery import Delivery, Settlement
@@ -14,7 +16,7 @@ from ..._core.topic import is_pattern
 from ..._store import leases
 from ..._store.groups import topics_matching
 from ..._store.leases import Claim, Member, PendingLease, RangeLease
-from ..._store.log import unpack
+from ..._store.log import NEW_TOPIC, OTHERS, unpack
 from ..._store.rows import fetch
 from ..._store.settle import Settled, settle
 
@@ -28,6 +30,18 @@ _CREDIT_BYTES_MAX: Final = 32 * 1024 * 1024
 _FEW_TOPICS: Final = 8
 
 Ring = Callable[[set[int]], None]
+
+
+@dataclass(slots=True)
+class _Look:
+    """One look for work: where, and what it found."""
+
+    look_in: set[int]
+    stale: bool  # whether the topics must be read anew
+    topics: set[int] | None = None
+    promoted: set[int] = field(default_factory=set)  # topics that scheduled messages were moved into
+    due: float | None = None
+    found: Claim = field(default_factory=Claim)
 
 
 class _Waiting:
@@ -83,21 +97,17 @@ class GroupFeed:
         self._stale = True  # whether _topics must be read anew
         self._ready: list[Delivery] = []
         self._leases: list[RangeLease | PendingLease] = []
-        self._promoted: set[int] = set()  # topics that the last claim moved scheduled messages into
         self._due: float | None = None
         self._closed = False
 
     def wake(self, topics: set[int] | None) -> None:
         """Look for work: in these topics, or everywhere."""
-        if topics is None:
+        if topics is None or NEW_TOPIC in topics:
             self._stale = True
+        elif not topics & self._topics and OTHERS not in topics:
+            return  # somebody else's
         else:
-            known = topics & self._topics
-            self._look_in |= known
-            if len(known) < len(topics) and (not self._topics or is_pattern(self._subscription.pattern)):
-                self._stale = True
-            elif not known and topics != {0}:
-                return  # somebody else's
+            self._look_in |= topics & self._topics
         self._waiting.ring()
 
     async def receive(self, limit: int) -> Sequence[Delivery]:
@@ -106,7 +116,9 @@ class GroupFeed:
             if self._closed:
                 raise Disconnected("this feed is closed")
             if self._has_credit():
-                await self._desk.write(lambda: self._claim(limit), then=self._take)
+                look = _Look(self._look_in, self._stale)
+                self._look_in, self._stale = set(), False
+                await self._desk.write(partial(self._claim, look, limit), then=self._take)
             if not self._ready and not await self._waiting.wait(self._patience()):
                 self._look_in |= self._topics
                 self._stale = self._stale or is_pattern(self._subscription.pattern)
@@ -151,44 +163,51 @@ class GroupFeed:
             await self._desk.write(lambda: leases.release(self._desk.connection, held, self._now()))
             self._ring_others({lease.topic for lease in held})
 
-    def _claim(self, limit: int) -> Claim:
+    def _claim(self, look: _Look, limit: int) -> _Look:
+        """Claim what there is. May run in a thread, so it changes nothing but `look`."""
         connection, log, now = self._desk.connection, self._desk.log, self._now()
-        self._promoted = log.promote_due(now, BATCH_MESSAGES_MAX)
-        if self._stale:
-            self._topics = {topic for topic, _ in topics_matching(connection, self._subscription.pattern)}
-            self._look_in = set(self._topics)
-            self._stale = False
-        self._look_in |= self._promoted & self._topics
-        if len(self._look_in) > _FEW_TOPICS:
-            self._look_in &= leases.topics_with_work(connection, self._member.group, now)
-        found = Claim()
-        for topic in list(self._look_in):
-            claim = leases.claim(
-                log, connection, self._member, topic, limit - len(found.deliveries), now, now + LEASE_S
-            )
-            found.leases.extend(claim.leases)
-            found.deliveries.extend(claim.deliveries)
+        look.promoted = log.promote_due(now, BATCH_MESSAGES_MAX)
+        if look.stale or NEW_TOPIC in look.promoted:
+            look.topics = {topic for topic, _ in topics_matching(connection, self._subscription.pattern)}
+            look.look_in = set(look.topics)
+        look.look_in |= look.promoted & self._topics
+        if len(look.look_in) > _FEW_TOPICS:
+            look.look_in &= leases.topics_with_work(connection, self._member.group, now)
+        member = replace(self._member, busy=bool(self._leases))
+        for topic in tuple(look.look_in):
+            room = limit - len(look.found.deliveries)
+            claim = leases.claim(log, connection, member, topic, room, now, now + LEASE_S)
+            look.found.leases.extend(claim.leases)
+            look.found.deliveries.extend(claim.deliveries)
             if not claim.deliveries and not claim.more:
-                self._look_in.discard(topic)
-            if len(found.deliveries) >= limit or _is_suspect(claim.leases):
+                look.look_in.discard(topic)
+            if claim.leases:
+                member = replace(member, busy=True)
+            if len(look.found.deliveries) >= limit or _is_suspect(claim.leases):
                 break
-        if not found.deliveries:
-            topics = list(self._topics) if len(self._topics) <= _FEW_TOPICS else []
-            self._due = leases.next_due(connection, self._member.group, topics)
-        return found
+        if not look.found.deliveries:
+            topics = self._topics if look.topics is None else look.topics
+            few = topics if len(topics) <= _FEW_TOPICS else ()
+            look.due = leases.next_due(connection, self._member.group, tuple(few))
+        return look
 
-    def _take(self, claim: Claim) -> None:
-        self._leases.extend(claim.leases)
-        self._ready.extend(claim.deliveries)
-        if self._promoted:
-            self._ring_others(self._promoted)
+    def _take(self, look: _Look) -> None:
+        """Make a committed claim this feed's own."""
+        if look.topics is not None:
+            self._topics = look.topics
+        self._look_in |= look.look_in
+        self._due = look.due
+        self._leases.extend(look.found.leases)
+        self._ready.extend(look.found.deliveries)
+        if look.promoted:
+            self._ring_others(look.promoted)
 
     def _has_credit(self) -> bool:
         held = sum([lease.bytes for lease in self._leases])
         return held < _CREDIT_BYTES_MAX and not _is_suspect(self._leases)
 
     def _patience(self) -> float:
-        if self._look_in and self._has_credit():
+        if self._look_in and self._has_credit() and not self._leases:
             return 0.0  # the last claim skipped something that was settled long ago
         if self._due is None:
             return IDLE_POLL_S
@@ -206,7 +225,7 @@ class ReplyFeed:
 
     def wake(self, topics: set[int] | None) -> None:
         """Look for replies, if the bell may have meant them."""
-        if topics is None or 0 in topics:
+        if topics is None or OTHERS in topics:
             self._waiting.ring()
 
     async def receive(self, limit: int) -> Sequence[Delivery]:
