@@ -104,6 +104,9 @@ DRAIN_S: Final = 25.0
 #: this is the net below them.
 IDLE_POLL_S: Final = 1.0
 
+#: How often `waystation tail --follow` looks for new messages, in seconds: at once to the eye.
+TAIL_POLL_S: Final = 0.2
+
 #: How long a writer waits for SQLite's write lock, in seconds.
 STORE_BUSY_S: Final = 10.0
 
