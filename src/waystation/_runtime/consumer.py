@@ -1,0 +1,342 @@
+"""`Consumer`: one subscription at work: fetch, run, settle, keep the leases, drain. The hand on the latch.
+
+Four tasks and N lanes, whatever the rate: one fetches, one settles (one settlement on its way at a time; what is
+finished meanwhile is the next), one sends what handlers returned, one renews leases. What to fetch, what may start and
+what becomes of it is decided elsewhere: `_core.prefetch`, `_core.admission`, `verdicts`. Only this file calls
+`feed.settle` and `feed.extend`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .._core.delivery import Delivery
+from .._core.errors import SettlementLost, TransportError
+from .._core.limits import (
+    DRAIN_SETTLE_ATTEMPTS_MAX,
+    LEASE_RENEWAL_S,
+    RECONNECT_DELAY_S_MAX,
+    RECONNECT_FIRST_DELAY_S,
+)
+from .._core.ports import Feed, Transport
+from .._core.prefetch import Prefetch
+from .._core.retry import RetryPolicy, describe
+from .context import Runtime
+from .handlers import HandlerSpec
+from .lanes import Lanes
+from .pipeline import make_runner
+from .results import Outcome, Results
+from .verdicts import Verdicts
+
+_log = logging.getLogger("waystation.consumer")
+
+#: How long to wait before a transport that failed is asked again.
+_AGAIN = RetryPolicy(first_delay=RECONNECT_FIRST_DELAY_S, max_delay=RECONNECT_DELAY_S_MAX)
+
+State = Literal["consuming", "waiting", "resubscribing", "stopped"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """What a consumer has done since it started.
+
+    Attributes:
+        handled: Deliveries whose handling came to an end: `accepted`, `retried` and `dead` together.
+        in_flight: Deliveries received and not yet settled.
+    """
+
+    handled: int
+    accepted: int
+    retried: int
+    dead: int
+    in_flight: int
+
+
+class Consumer:
+    """Runs a handler for what a subscription delivers. Made without I/O; started once.
+
+    Raises:
+        ConfigurationError: The handler needs what the transport, or a middleware, cannot give.
+    """
+
+    def __init__(self, spec: HandlerSpec, transport: Transport, runtime: Runtime) -> None:
+        self.spec = spec
+        self._transport = transport
+        self._runtime = runtime
+        self._to_settle = asyncio.Event()
+        self._room = asyncio.Event()
+        verdicts = Verdicts(spec, runtime, transport.capabilities.message_bytes_max)
+        self._results = Results(spec, verdicts, self._to_settle.set)
+        runner = make_runner(spec, transport, runtime, verdicts, self._results)
+        self._lanes = Lanes(
+            spec.concurrency,
+            ordered=spec.ordered,
+            runner=runner,
+            clock=runtime.clock,
+            name=spec.name,
+            on_progress=self._progress,
+        )
+        self._prefetch = Prefetch(spec.concurrency, runner.appetite)
+        self._settling: Sequence[Outcome] = ()
+        self._feed: Feed | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._lane_tasks: list[asyncio.Task[None]] = []
+        self._draining = False
+        self._resubscribing = False
+
+    @property
+    def state(self) -> State:
+        """What it is doing: `waiting` for messages, `consuming` them, `resubscribing` after a failure, or `stopped`."""
+        if self._feed is None:
+            return "stopped"
+        if self._resubscribing:
+            return "resubscribing"
+        return "consuming" if self._unsettled_count() else "waiting"
+
+    @property
+    def counters(self) -> Counters:
+        """What was done so far."""
+        results = self._results
+        return Counters(
+            handled=results.accepted + results.retried + results.dead,
+            accepted=results.accepted,
+            retried=results.retried,
+            dead=results.dead,
+            in_flight=self._unsettled_count(),
+        )
+
+    async def start(self) -> None:
+        """Open the feed and begin to consume.
+
+        Raises:
+            TransportError: The feed could not be opened; nothing was started.
+        """
+        assert self._feed is None, "a consumer is started once"
+        self._feed = await self._transport.open_feed(self.spec.subscription)
+        self._lane_tasks = self._lanes.start()
+        for task in self._lane_tasks:
+            task.add_done_callback(self._lane_ended)
+        self._tasks = [
+            self._start("fetch", self._fetch()),
+            self._start("settle", self._settle()),
+            self._start("send", self._send()),
+            self._start("leases", self._keep_leases()),
+        ]
+
+    async def drain(self, timeout_s: float) -> int:
+        """Take no more, finish what runs, settle it, hand back the rest, close the feed.
+
+        Cancelled, it stops as if the time were over. May be called twice.
+
+        Args:
+            timeout_s: How long handlers may go on. Those that still run then are cancelled, their messages released.
+
+        Returns:
+            How many handlers were cancelled.
+        """
+        if self._feed is None:
+            return 0
+        fetch, settle, send, leases = self._tasks
+        await _end(fetch)
+        abandoned = 0
+        try:
+            self._results.release(self._lanes.take_back())
+            self._lanes.stop()
+            abandoned = await self._finish(timeout_s)
+            self._results.release(self._lanes.take_all())
+            self._draining = True
+            self._results.to_send.set()
+            await asyncio.wait([send])
+            self._to_settle.set()
+            await asyncio.wait([settle])
+        finally:
+            for task in (*self._lane_tasks, settle, send, leases):
+                await _end(task)
+            feed, self._feed = self._feed, None
+            await feed.close()
+        return abandoned
+
+    async def _finish(self, timeout_s: float) -> int:
+        """Wait for the lanes; cancel those that are not done in time, and say how many these were."""
+        late: set[asyncio.Task[None]] = set()
+
+        def cancel() -> None:
+            late.update(task for task in self._lane_tasks if not task.done())
+            for task in late:
+                task.cancel()
+
+        timer = self._runtime.clock.call_later(timeout_s, cancel)
+        try:
+            await asyncio.wait(self._lane_tasks)
+        finally:
+            timer.cancel()
+        if late:
+            _log.warning("%s: %d handlers did not end in %.3g s", self.spec.name, len(late), timeout_s)
+        return len(late)
+
+    # --- receiving ---------------------------------------------------------------------------------------------
+
+    async def _fetch(self) -> None:
+        feed, failures = self._feed, 0
+        while True:
+            limit = self._prefetch.limit(waiting=self._lanes.waiting, unsettled=self._unsettled_count())
+            if limit == 0:
+                self._room.clear()
+                await self._room.wait()
+                continue
+            try:
+                if feed is None:
+                    feed = await self._reopen()
+                deliveries = await feed.receive(limit)
+            except Exception as error:  # noqa: BLE001 - a consumer never dies silently, whatever a transport raises
+                failures += 1
+                feed = None
+                await self._wait_to_resubscribe(error, failures)
+                continue
+            failures = 0
+            self._prefetch = self._prefetch.received(deliveries)
+            self._lanes.give(self._results.admit(deliveries))
+            await asyncio.sleep(0)  # the lanes begin before the next fetch does
+
+    async def _wait_to_resubscribe(self, error: Exception, failures: int) -> None:
+        if not self._resubscribing:
+            self._resubscribing = True
+            _log.warning(
+                "%s: receiving failed, resubscribing: %s",
+                self.spec.name,
+                describe(error),
+                exc_info=None if isinstance(error, TransportError) else error,
+                extra={"subscription": self.spec.name},
+            )
+        await self._runtime.clock.sleep(_AGAIN.delay_s(failures, jitter=self._runtime.random()))
+
+    async def _reopen(self) -> Feed:
+        """Replace the feed. What the old one delivered comes again, so what has not begun is forgotten."""
+        old = self._feed
+        assert old is not None, "the fetching task ends before the feed does"
+        self._lanes.take_back()
+        self._results.forget()
+        try:
+            await old.close()
+        except Exception as error:  # noqa: BLE001 - it is broken already; the new one tells
+            _log.debug("%s: closing a broken feed: %s", self.spec.name, describe(error))
+        self._feed = feed = await self._transport.open_feed(self.spec.subscription)
+        self._resubscribing = False
+        _log.info("%s: resubscribed", self.spec.name, extra={"subscription": self.spec.name})
+        return feed
+
+    def _progress(self, handled: int, elapsed_s: float) -> None:
+        """Called by a lane after each run."""
+        self._prefetch = self._prefetch.measured(handled, elapsed_s)
+        if self._lanes.waiting <= self._prefetch.low_water:
+            self._room.set()
+
+    def _unsettled_count(self) -> int:
+        return self._lanes.waiting + self._results.waiting + len(self._settling)
+
+    # --- settling ----------------------------------------------------------------------------------------------
+
+    async def _settle(self) -> None:
+        outcomes = self._results.outcomes
+        while True:
+            if not outcomes:
+                if self._draining and self._results.is_sent:
+                    return
+                self._to_settle.clear()
+                await self._to_settle.wait()
+                continue
+            self._settling = batch = tuple(outcomes)
+            outcomes.clear()
+            if await self._settle_batch(batch):
+                self._results.settled(batch)
+            self._settling = ()
+            self._room.set()
+
+    async def _settle_batch(self, batch: Sequence[Outcome]) -> bool:
+        """Settle until it is done or its leases are gone; say whether it is done."""
+        failures = 0
+        feed = self._feed
+        while feed is not None and feed is self._feed:
+            try:
+                await feed.settle(batch)
+                return True
+            except SettlementLost as error:
+                _log.warning(
+                    "%s: of %d settlements some came too late; their messages come again: %s",
+                    self.spec.name,
+                    len(batch),
+                    error,
+                    extra={"subscription": self.spec.name},
+                )
+                return True  # the others are settled
+            except Exception as error:  # noqa: BLE001 - a consumer never dies silently, whatever a transport raises
+                failures += 1
+                if failures == 1:
+                    _log.warning(
+                        "%s: settling failed, trying again: %s",
+                        self.spec.name,
+                        describe(error),
+                        extra={"subscription": self.spec.name},
+                    )
+                if self._draining and failures >= DRAIN_SETTLE_ATTEMPTS_MAX:
+                    break
+            await self._runtime.clock.sleep(_AGAIN.delay_s(failures, jitter=self._runtime.random()))
+        _log.warning(
+            "%s: %d settlements were given up; their messages come again", self.spec.name, len(batch)
+        )
+        return False
+
+    async def _send(self) -> None:
+        results = self._results
+        while not (self._draining and results.is_sent):
+            await results.to_send.wait()
+            await results.send(self._runtime.publisher, self._via)
+
+    @property
+    def _via(self) -> Transport | None:
+        """A reply goes back the way its request came; other messages where their topic leads."""
+        return self._transport if self.spec.kind == "request" else None
+
+    # --- leases ------------------------------------------------------------------------------------------------
+
+    async def _keep_leases(self) -> None:
+        while True:
+            await self._runtime.clock.sleep(LEASE_RENEWAL_S)
+            unsettled = self._unsettled()
+            if not unsettled or self._feed is None:
+                continue
+            try:
+                await self._feed.extend(unsettled)
+            except SettlementLost as error:
+                _log.warning(
+                    "%s: a lease had ended: %s", self.spec.name, error, extra={"subscription": self.spec.name}
+                )
+            except Exception as error:  # noqa: BLE001 - tried again at the next renewal; settling tells the rest
+                _log.debug("%s: renewing leases failed: %s", self.spec.name, describe(error))
+
+    def _unsettled(self) -> list[Delivery]:
+        return [
+            *self._lanes.deliveries(),
+            *self._results.unsettled(),
+            *(delivery for delivery, _ in self._settling),
+        ]
+
+    # --- tasks -------------------------------------------------------------------------------------------------
+
+    def _start(self, what: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return asyncio.create_task(work, name=f"waystation {self.spec.name} {what}")
+
+    def _lane_ended(self, task: asyncio.Task[None]) -> None:
+        """Say so when a lane ends by itself: nothing but an exit of the program should do that."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.critical("%s: a lane ended: %s", self.spec.name, describe(error), exc_info=error)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait until it has ended."""
+    task.cancel()
+    await asyncio.wait([task])

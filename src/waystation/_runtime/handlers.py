@@ -1,0 +1,136 @@
+"""`HandlerSpec`: what a decorator declares. A value; nothing runs yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .._core.capabilities import Need
+from .._core.codec import check_type
+from .._core.errors import ConfigurationError
+from .._core.limits import CONCURRENCY_COUNT
+from .._core.ports import Middleware, Start, Subscription
+from .._core.retry import RetryPolicy
+from .._core.topic import Endpoint, Topic, check_name, is_pattern
+from .invoke import Invocation, compile_handler
+from .signature import MISSING
+
+Kind = Literal["event", "command", "request"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerSpec:
+    """A handler and how it is to be run.
+
+    Attributes:
+        topic: Where its messages come from; of a request, the endpoint's name and request type.
+        group: Under which name its instances share messages: of a command and a request, the topic's own name.
+        retry: None: the bus's policy.
+        publishes: Where its results go.
+        response: The type of its replies; of a request only.
+        invocation: Its signature, checked.
+    """
+
+    function: Callable[..., Any]
+    kind: Kind
+    topic: Topic[Any]
+    group: str
+    concurrency: int
+    retry: RetryPolicy | None
+    start: Start
+    ordered: bool
+    middleware: tuple[Middleware, ...]
+    publishes: Topic[Any] | None
+    batch: int | None
+    response: Any | None = None
+    invocation: Invocation
+
+    @property
+    def name(self) -> str:
+        """The subscription, for logs and tasks: `billing@orders.placed`."""
+        return f"{self.group}@{self.topic.name}"
+
+    @property
+    def subscription(self) -> Subscription:
+        """What a transport must open a feed for."""
+        return Subscription(pattern=self.topic.name, group=self.group, start=self.start, ordered=self.ordered)
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Facts that the transport of its topic must have."""
+        needs: list[Need] = ["groups"]
+        if self.kind == "request":
+            needs.append("request_reply")
+        if self.invocation.plan.takes_transaction:
+            needs.append("transactions")
+        return tuple(needs)
+
+
+def declare(
+    function: Callable[..., Any],
+    *,
+    kind: Kind,
+    topic: Topic[Any] | Endpoint[Any, Any] | str,
+    group: str | None = None,
+    concurrency: int = CONCURRENCY_COUNT,
+    retry: RetryPolicy | None = None,
+    start: Start = "earliest",
+    ordered: bool = True,
+    middleware: Sequence[Middleware] = (),
+    publishes: Topic[Any] | None = None,
+    batch: int | None = None,
+) -> HandlerSpec:
+    """Check a handler and its options.
+
+    Args:
+        topic: Of a request, its endpoint.
+        group: None: named after the topic, as of commands and requests.
+
+    Raises:
+        ConfigurationError: The function's signature does not fit the topic, or an option is not legal.
+    """
+    response, topic_type = None, MISSING
+    if isinstance(topic, Endpoint):
+        response = topic.response
+        check_type(response, f"endpoint {topic.name!r}")
+        topic = Topic(topic.name, topic.request, topic.content_type)
+    if isinstance(topic, Topic):
+        topic_type = topic.type
+    elif not isinstance(topic, str):
+        raise ConfigurationError(f"{topic!r} is not a Topic, an Endpoint or a topic's name")
+    name = topic.name if isinstance(topic, Topic) else topic
+    if concurrency < 1:
+        raise ConfigurationError(f"concurrency={concurrency} must be 1 or more")
+    if publishes is not None and (not isinstance(publishes, Topic) or is_pattern(publishes.name)):
+        raise ConfigurationError(f"publishes={publishes!r} must be a Topic whose name has no wildcard")
+    if kind != "event" and is_pattern(name):
+        raise ConfigurationError(
+            f"{name!r}: a {kind} is sent to one place, so its handler cannot have a wildcard"
+        )
+    result_type = response if kind == "request" else publishes.type if publishes else MISSING
+    invocation = compile_handler(
+        function, body_type=topic_type, result_type=result_type, batch=batch, replies=kind == "request"
+    )
+    if kind == "request" and invocation.batch is not None:
+        raise ConfigurationError(
+            f"{invocation.signature.name} answers requests, one at a time: take one body, not a list"
+        )
+    if isinstance(topic, str):
+        topic = Topic(topic, invocation.body_type)
+    check_type(invocation.body_type, invocation.signature.name)
+    return HandlerSpec(
+        function=function,
+        kind=kind,
+        topic=topic,
+        group=check_name(group or topic.name, "group"),
+        concurrency=concurrency,
+        retry=retry,
+        start=start,
+        ordered=ordered,
+        middleware=tuple(middleware),
+        publishes=publishes,
+        batch=invocation.batch,
+        response=response,
+        invocation=invocation,
+    )

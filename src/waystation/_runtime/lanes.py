@@ -1,0 +1,198 @@
+"""Lanes: the long-lived tasks that run one subscription's handlers, one call at a time each.
+
+Messages of one key always go to the same lane, so they are handled one after the other. Messages without a key, and all
+messages of a subscription that asked for no order, wait in one queue from which every lane takes: a slow handler
+holds up nobody else's.
+
+A delivery stays at the head of its lane's queue while it is handled, and leaves it when its end is known. So what is
+unsettled can always be counted, and nothing needs to be written down for each message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Protocol
+
+from .._core.admission import lane_of, sequence_of
+from .._core.delivery import Delivery
+from .._core.limits import LANE_SLICE_S
+from .._core.ports import Clock
+from .._core.prefetch import run_size
+
+
+class Lane:
+    """One lane's queue.
+
+    Attributes:
+        pending: Deliveries for this lane; those at the head are being handled.
+        taken: How many are being handled.
+        alone: How many of the next ones must each have a transaction of their own.
+    """
+
+    __slots__ = ("alone", "awake", "pending", "taken")
+
+    def __init__(self) -> None:
+        self.pending: deque[Delivery] = deque()
+        self.taken = 0
+        self.alone = 0
+        self.awake = asyncio.Event()
+
+    def take_back(self, wanted: Callable[[Delivery], bool] = lambda _: True) -> list[Delivery]:
+        """Remove and return, in order, what is wanted of what is not being handled."""
+        waiting = list(islice(self.pending, self.taken, None))
+        back = [delivery for delivery in waiting if wanted(delivery)]
+        if back:
+            stay = [delivery for delivery in waiting if not wanted(delivery)]
+            for _ in waiting:
+                self.pending.pop()
+            self.pending.extend(stay)
+        return back
+
+    def take_sequence(self, sequence: tuple[str, str]) -> list[Delivery]:
+        """Remove and return the deliveries of a topic and key that are not being handled."""
+        return self.take_back(lambda delivery: sequence_of(delivery) == sequence)
+
+    def drop(self, count: int) -> None:
+        """Remove deliveries at the head: their end is known."""
+        for _ in range(count):
+            self.pending.popleft()
+        self.taken = 0
+
+
+class Runner(Protocol):
+    """Handles what waits in a lane."""
+
+    @property
+    def appetite(self) -> int:
+        """How many deliveries one call of the handler takes."""
+
+    async def run(self, lane: Lane, size: int) -> int:
+        """Handle up to `size` deliveries at the head of a lane, and take each away when its end is known.
+
+        Returns:
+            How many left the lane.
+
+        Raises:
+            asyncio.CancelledError: The lane was cancelled; what was being handled is still at its head.
+        """
+
+
+class Lanes:
+    """All lanes of a subscription.
+
+    Args:
+        count: How many handlers run at once.
+        ordered: Whether messages of one key go to one lane.
+        on_progress: Called after each run with the number of messages and the seconds that it took.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        *,
+        ordered: bool,
+        runner: Runner,
+        clock: Clock,
+        name: str,
+        on_progress: Callable[[int, float], object],
+    ) -> None:
+        self._lanes = [Lane() for _ in range(count)]
+        self._shared: deque[Delivery] = deque()
+        self._ordered = ordered
+        self._runner = runner
+        self._monotonic = clock.monotonic
+        self._name = name
+        self._on_progress = on_progress
+        self._stopping = False
+
+    def start(self) -> list[asyncio.Task[None]]:
+        """Start the lanes' tasks."""
+        return [
+            asyncio.create_task(self._work(lane), name=f"waystation {self._name} lane {number}")
+            for number, lane in enumerate(self._lanes)
+        ]
+
+    def give(self, deliveries: Sequence[Delivery]) -> None:
+        """Hand deliveries to the lanes, in order."""
+        lanes = self._lanes
+        if len(lanes) == 1:
+            lanes[0].pending.extend(deliveries)
+        elif not self._ordered:
+            self._shared.extend(deliveries)
+        else:
+            for delivery in deliveries:
+                key = delivery.message.key
+                (self._shared if key is None else lanes[lane_of(key, len(lanes))].pending).append(delivery)
+        idle = len(self._shared)
+        for lane in lanes:
+            if lane.pending or idle > 0:
+                idle -= not lane.pending
+                lane.awake.set()
+
+    @property
+    def waiting(self) -> int:
+        """Deliveries not handled yet, those being handled included."""
+        return len(self._shared) + sum([len(lane.pending) for lane in self._lanes])
+
+    @property
+    def running(self) -> int:
+        """Lanes in which a handler runs."""
+        return sum([lane.taken > 0 for lane in self._lanes])
+
+    def deliveries(self) -> Iterator[Delivery]:
+        """What is not handled yet, those being handled included."""
+        for lane in self._lanes:
+            yield from lane.pending
+        yield from self._shared
+
+    def take_back(self) -> list[Delivery]:
+        """Remove and return, in order, what is not being handled."""
+        back = [delivery for lane in self._lanes for delivery in lane.take_back()]
+        back.extend(self._shared)
+        self._shared.clear()
+        return back
+
+    def take_all(self) -> list[Delivery]:
+        """Remove and return everything, when no lane runs any more."""
+        for lane in self._lanes:
+            lane.taken = 0
+        return self.take_back()
+
+    def stop(self) -> None:
+        """Let each lane end when it has nothing left to handle."""
+        self._stopping = True
+        for lane in self._lanes:
+            lane.awake.set()
+
+    async def _work(self, lane: Lane) -> None:
+        size = least = self._runner.appetite
+        monotonic, slice_s = self._monotonic, 0.0
+        while True:
+            if self._shared:
+                self._share(lane, size)
+            if not lane.pending:
+                if self._stopping:
+                    return
+                lane.awake.clear()
+                await lane.awake.wait()
+                slice_s = 0.0
+                continue
+            started = monotonic()
+            handled = await self._runner.run(lane, size)
+            elapsed_s = monotonic() - started
+            size = max(least, run_size(size, handled, elapsed_s))
+            self._on_progress(handled, elapsed_s)
+            slice_s += elapsed_s
+            if slice_s >= LANE_SLICE_S:
+                slice_s = 0.0
+                await asyncio.sleep(0)
+
+    def _share(self, lane: Lane, size: int) -> None:
+        """Take from the common queue what one run can handle, and leave the other lanes their part."""
+        shared = self._shared
+        fair = max(self._runner.appetite, -(-len(shared) // len(self._lanes)))
+        for _ in range(min(len(shared), fair, size - len(lane.pending))):
+            lane.pending.append(shared.popleft())

@@ -1,0 +1,164 @@
+"""What becomes of a delivery: its settlement, and the messages that must be sent before it. Decisions, no I/O."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from .._core.admission import is_expired, refusal
+from .._core.codec import content_type_of, decode, encode, type_name
+from .._core.delivery import ACCEPT, Accept, DeadLetter, Delivery, Release, Retry, Settlement
+from .._core.errors import ConfigurationError, WaystationError
+from .._core.message import Message, check_body, message_ids
+from .._core.retry import describe
+from .._core.topic import REPLY_WORD
+from .context import Runtime
+from .handlers import HandlerSpec
+
+_log = logging.getLogger("waystation.consumer")
+
+
+class Ending(NamedTuple):
+    """How a delivery ends."""
+
+    delivery: Delivery
+    settlement: Settlement
+    messages: tuple[Message, ...] = ()
+
+
+class Verdicts:
+    """Decides for one subscription.
+
+    Attributes:
+        replies_dropped: Replies that had no legal address.
+    """
+
+    def __init__(self, spec: HandlerSpec, runtime: Runtime, body_bytes_max: int) -> None:
+        self._spec = spec
+        self._runtime = runtime
+        self._body_bytes_max = body_bytes_max
+        self._policy = spec.retry or runtime.retry
+        self._replies = spec.kind == "request"
+        self._next_id = message_ids()
+        self.replies_dropped = 0
+
+    def refused(self, delivery: Delivery) -> Ending | None:
+        """End a delivery on which no handler may start; None: it may."""
+        now = self._runtime.clock.time()
+        if self._replies and is_expired(delivery, now=now):
+            return Ending(delivery, ACCEPT)  # nobody waits for the answer any more
+        dead = refusal(delivery, self._policy, now=now)
+        if dead is None:
+            return None
+        return self._answered(delivery, failure=dead.reason) if self._replies else Ending(delivery, dead)
+
+    def undecodable(self, delivery: Delivery) -> Ending:
+        """End a delivery whose body could not be read."""
+        message = delivery.message
+        try:
+            decode(message.body, self._spec.invocation.body_type, message.content_type)
+        except WaystationError as error:  # again, for words that say where it is wrong
+            return self.failed(delivery, error)
+        return self.failed(delivery, ConfigurationError("the body was read only at the second attempt"))
+
+    def failed(self, delivery: Delivery, error: BaseException) -> Ending:
+        """End a delivery whose handler raised."""
+        if self._replies:
+            return self._answered(delivery, failure=describe(error))
+        return self.retried(delivery, error)
+
+    def retried(self, delivery: Delivery, error: BaseException) -> Ending:
+        """Ask the retry policy."""
+        if not isinstance(error, Exception):
+            # A handler cancelled from within has failed: were it released, it would come back for ever.
+            error = RuntimeError(f"ended by {describe(error)}")
+        settlement = self._policy.decide(error, delivery.attempt, jitter=self._runtime.random())
+        return Ending(delivery, settlement)
+
+    def returned(self, delivery: Delivery, result: Any) -> Ending:
+        """End a delivery whose handler returned, with what it has to say."""
+        returns, topic = self._spec.invocation.returns, self._spec.publishes
+        if self._replies:
+            return self._answered(delivery, result)
+        if topic is None or result is None:
+            return Ending(delivery, ACCEPT)
+        bodies = result if returns == "many" else (result,)
+        make = self._runtime.publisher.message
+        try:
+            messages = tuple([make(topic, body, cause=delivery.message) for body in bodies])
+        except Exception as error:  # noqa: BLE001 - whatever the codec cannot write is the handler's failure
+            return self.failed(delivery, error)
+        return Ending(delivery, ACCEPT, messages)
+
+    def returned_batch(
+        self, deliveries: list[Delivery], result: Any, *, only_accept: bool
+    ) -> Iterable[Ending]:
+        """End the deliveries of a batch handler.
+
+        Args:
+            only_accept: Whether all of them were marked as seen, so that none may come again.
+
+        Raises:
+            ConfigurationError: The result is not one settlement for each message.
+        """
+        if result is None:
+            return [Ending(delivery, ACCEPT) for delivery in deliveries]
+        allowed = Accept if only_accept else (Accept, Retry, DeadLetter, Release)
+        if not isinstance(result, (list, tuple)) or len(result) != len(deliveries):
+            shown = (
+                f"{len(result)} results"
+                if isinstance(result, (list, tuple))
+                else f"a {type_name(type(result))}"
+            )
+            raise ConfigurationError(
+                f"a batch of {len(deliveries)} needs as many settlements, or None; got {shown}"
+            )
+        for settlement in result:
+            if not isinstance(settlement, allowed):
+                why = "; what a Transaction keeps is kept for the whole batch" if only_accept else ""
+                raise ConfigurationError(
+                    f"{type_name(type(settlement))} cannot settle a message of a batch{why}"
+                )
+        return [Ending(delivery, settlement) for delivery, settlement in zip(deliveries, result, strict=True)]
+
+    def _answered(self, delivery: Delivery, result: Any = None, failure: str | None = None) -> Ending:
+        """Answer a request: its handler runs once, whatever comes of it."""
+        request = delivery.message
+        if request.reply_to is None:
+            return Ending(delivery, ACCEPT)
+        if request.reply_to.partition(".")[0] != REPLY_WORD:
+            # A stranger's request could name any topic as its reply address.
+            self.replies_dropped += 1
+            _log.warning(
+                "%s: a reply was dropped: its address is no reply address",
+                self._spec.name,
+                extra={"message_id": request.id, "subscription": self._spec.name},
+            )
+            return Ending(delivery, ACCEPT)
+        content_type, body, kind = (
+            content_type_of(self._spec.response, self._spec.topic.content_type),
+            b"",
+            "",
+        )
+        if failure is None:
+            try:
+                body, kind = encode(result, content_type), type_name(self._spec.response)
+                check_body(body, self._body_bytes_max)
+            except WaystationError as error:
+                body, kind, failure = b"", "", describe(error)
+        reply = Message(
+            id=self._next_id(),
+            topic=request.reply_to,
+            body=body,
+            content_type=content_type,
+            type=kind,
+            source=self._runtime.bus.name,
+            time=self._runtime.clock.time(),
+            correlation_id=request.correlation_id or request.id,
+            causation_id=request.id,
+            expires_at=request.expires_at,
+            traceparent=request.traceparent,
+            failure=failure,
+        )
+        return Ending(delivery, ACCEPT, (reply,))
