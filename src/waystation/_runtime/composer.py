@@ -84,7 +84,9 @@ class _Plan:
         if priority is not None:
             self.capabilities.require("priority", by="publish(priority=...)")
             if priority not in range(PRIORITY_MAX + 1):
-                raise ConfigurationError(f"priority={priority!r} must be a whole number from 0 to {PRIORITY_MAX}")
+                raise ConfigurationError(
+                    f"priority={priority!r} must be a whole number from 0 to {PRIORITY_MAX}"
+                )
 
 
 class _Stamp(NamedTuple):

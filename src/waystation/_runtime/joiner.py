@@ -36,7 +36,8 @@ class _Part:
     def takes(self, count: int, size_bytes: int) -> bool:
         """Whether so much more fits. A message of the maximum size fits into an empty part."""
         return not self.messages or (
-            len(self.messages) + count <= BATCH_MESSAGES_MAX and self.size_bytes + size_bytes <= BATCH_BYTES_MAX
+            len(self.messages) + count <= BATCH_MESSAGES_MAX
+            and self.size_bytes + size_bytes <= BATCH_BYTES_MAX
         )
 
     def hand_out(self, outcomes: Sequence[Outcome]) -> None:
@@ -140,7 +141,9 @@ class Joiner:
             self._sender = None
             while self._parts:  # only when this task was cancelled: the loop is ending
                 part = self._parts.popleft()
-                part.hand_out([SendRejected("the event loop ended before this was sent")] * len(part.messages))
+                part.hand_out(
+                    [SendRejected("the event loop ended before this was sent")] * len(part.messages)
+                )
 
     async def _send(self, part: _Part) -> Sequence[Outcome]:
         """Send one batch. Whatever happens, there is an outcome for each of its messages."""

@@ -199,6 +199,8 @@ class Receiver(Generic[T]):
             try:
                 await feed.extend(held)
             except SettlementLost as error:
-                _log.warning("%s of group %r: %s", self._subscription.pattern, self._subscription.group, error)
+                _log.warning(
+                    "%s of group %r: %s", self._subscription.pattern, self._subscription.group, error
+                )
             except TransportError as error:
                 _log.warning("leases could not be renewed, trying again in %g s: %s", LEASE_RENEWAL_S, error)

@@ -101,7 +101,9 @@ class Requests:
         transport = self._publisher.transport_of(endpoint.name)
         transport.capabilities.require("request_reply", by=f"request({endpoint.name!r})")
         if open_transaction(self._publisher) is not None:
-            raise ConfigurationError("a request would wait for an answer to what is not committed: ask outside of it")
+            raise ConfigurationError(
+                "a request would wait for an answer to what is not committed: ask outside of it"
+            )
         answer: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
         timer = self._clock.call_later(timeout_s, lambda: _expire(answer, endpoint.name, timeout_s))
         message_id = self._publisher.next_id()
@@ -173,7 +175,9 @@ class Requests:
         if (transport, endpoint) in self._answered or not isinstance(transport, Inspector):
             return
         if not any(info.group == endpoint for info in await transport.groups()):
-            raise NoResponder(f"nobody has ever declared to answer at {endpoint!r}: start its responder first")
+            raise NoResponder(
+                f"nobody has ever declared to answer at {endpoint!r}: start its responder first"
+            )
         if len(self._answered) >= KNOWN_TOPICS_COUNT_MAX:
             self._answered.clear()
         self._answered.add((transport, endpoint))
@@ -255,7 +259,9 @@ async def _call_back(
 def _expire(answer: asyncio.Future[_Answer], endpoint: str, timeout_s: float) -> None:
     if not answer.done():
         answer.set_result(
-            RequestTimeout(f"no answer from {endpoint!r} within {timeout_s:g} s; its responder may have acted")
+            RequestTimeout(
+                f"no answer from {endpoint!r} within {timeout_s:g} s; its responder may have acted"
+            )
         )
 
 
@@ -266,4 +272,6 @@ def _end_unless_sent(sent: asyncio.Future[Outcome], answer: asyncio.Future[_Answ
 
 
 def _too_many() -> SendRejected:
-    return SendRejected(f"{REQUESTS_IN_FLIGHT_MAX:,} requests wait for their answers already; nothing was sent")
+    return SendRejected(
+        f"{REQUESTS_IN_FLIGHT_MAX:,} requests wait for their answers already; nothing was sent"
+    )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, Unpack
 
 from .._core.delivery import Durability, Receipt
+from .._core.duration import Duration, Instant
 from .._core.errors import ConfigurationError
 from .._core.message import Message
 from .._core.ports import Transactional, Transport, TransportTransaction
@@ -36,7 +37,9 @@ class Transaction:
         """Whether it was neither committed nor rolled back."""
         return self._open
 
-    async def execute(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
+    async def execute(
+        self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()
+    ) -> list[tuple[Any, ...]]:
         """Run one SQL statement and return its rows."""
         return await self._inner.execute(sql, parameters)
 
@@ -62,6 +65,28 @@ class Transaction:
         await self._publisher.declare_command(topic)
         (receipt,) = await self.send_messages([message])
         return receipt
+
+    async def publish_many(
+        self,
+        topic: Topic[T] | str,
+        bodies: Iterable[T],
+        *,
+        key: str | Callable[[T], str | None] | None = None,
+        headers: Mapping[str, str] | None = None,
+        delay: Duration | None = None,
+        at: Instant | None = None,
+        expires: Duration | None = None,
+        priority: int | None = None,
+        require: Durability | None = None,
+    ) -> list[Receipt]:
+        """Publish many events of one topic when, and only if, this commits; as `Bus.publish_many`."""
+        receipts: list[Receipt] = []
+        for batch in self._publisher.batches(
+            topic, bodies, key=key, headers=headers, delay=delay, at=at, expires=expires, priority=priority,
+            require=require,
+        ):  # fmt: skip
+            receipts += await self.send_messages(batch)
+        return receipts
 
     async def send_messages(self, messages: Sequence[Message]) -> list[Receipt]:
         """Send messages that were made already when, and only if, this commits."""

@@ -1,0 +1,171 @@
+"""What a bus holds while it is connected, and what it holds while its handlers run."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakSet
+
+from .._core.errors import ConfigurationError
+from .._core.limits import CREDIT_MESSAGES_MAX, HANDLER_THREADS_MAX
+from .._core.ports import Clock, Middleware, Start, Subscription, Topology, Transport
+from .._core.retry import RetryPolicy
+from .._core.topic import Topic, check_name, check_pattern, is_pattern
+from .consumer import Consumer
+from .context import Runtime
+from .handlers import HandlerSpec
+from .publisher import Publisher
+from .receiver import Receiver
+from .requests import Requests
+from .resolve import Routes
+
+if TYPE_CHECKING:
+    from .bus import Bus
+
+Hook: TypeAlias = Callable[[], object]
+"""A function without arguments; what it returns is awaited if it can be."""
+
+
+class Connection:
+    """Open transports, and everything that works through them. For one event loop."""
+
+    def __init__(self, runtime: Runtime, routes: Routes, transports: Sequence[Transport]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.runtime = runtime
+        self.transports = transports
+        self._routes = routes
+        self.publisher = runtime.publisher
+        self.requests = Requests(runtime.publisher, clock=runtime.clock)
+        self._receivers: WeakSet[Receiver[Any]] = WeakSet()
+        self._consumers: list[Consumer] = []
+
+    def receive(self, topic: Topic[Any] | str, *, group: str, start: Start, prefetch: int) -> Receiver[Any]:
+        """Make a receiver; see `Bus.receive`. It does nothing before its first step."""
+        name, body_type = (topic, Any) if isinstance(topic, str) else (topic.name, topic.type)
+        if prefetch not in range(1, CREDIT_MESSAGES_MAX + 1):
+            raise ConfigurationError(f"prefetch={prefetch!r} must be from 1 to {CREDIT_MESSAGES_MAX}")
+        found = self._routes.of_pattern(check_pattern(name))
+        if len(found) > 1:
+            raise ConfigurationError(f"{name!r} spans several of the bus's URLs: receive from one at a time")
+        transport = self.transports[found[0]]
+        transport.capabilities.require("groups", by=f"receive({name!r})")
+        receiver = Receiver[Any](
+            transport,
+            Subscription(pattern=name, group=check_name(group, "group"), start=start),
+            body_type,
+            prefetch=prefetch,
+            policy=self.runtime.retry,
+            clock=self.runtime.clock,
+        )
+        self._receivers.add(receiver)
+        return receiver
+
+    async def start(self, specs: Sequence[HandlerSpec]) -> None:
+        """Declare what handlers need, and start them. `drain` stops those that were started, also after an error."""
+        if self._consumers:
+            raise ConfigurationError("the handlers of this bus run already")
+        placed = placements(specs, self._routes, self.transports)
+        for transport in self.transports:
+            mine = [spec for spec, where in placed if where is transport]
+            names = [spec.topic.name for spec in mine] + [
+                spec.publishes.name for spec in mine if spec.publishes
+            ]
+            topics = tuple(dict.fromkeys(name for name in names if not is_pattern(name)))
+            await transport.declare(Topology(topics, tuple(spec.subscription for spec in mine)))
+        for spec, transport in placed:
+            consumer = Consumer(spec, transport, self.runtime)
+            self._consumers.append(consumer)
+            await consumer.start()
+
+    async def close(self) -> None:
+        """Close every receiver, end every request, send what waits."""
+        for receiver in list(self._receivers):
+            await receiver.close()
+        await self.requests.close()
+        await self.publisher.close()
+
+    async def drain(self, deadline_s: float) -> int:
+        """Let the handlers finish, and stop them. Returns how many were abandoned. May be called twice."""
+        consumers, self._consumers = self._consumers, []
+        results = await asyncio.gather(
+            *(consumer.drain(deadline_s) for consumer in consumers), return_exceptions=True
+        )
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return sum(result for result in results if isinstance(result, int))
+
+
+@asynccontextmanager
+async def connect(
+    bus: Bus,
+    routes: Routes,
+    transports: Sequence[Transport],
+    *,
+    name: str,
+    clock: Clock,
+    random: Callable[[], float],
+    retry: RetryPolicy,
+    middleware: tuple[Middleware, ...],
+    overrides: dict[Callable[..., Any], Callable[..., Any]],
+) -> AsyncIterator[Connection]:
+    """Open the transports; at the end send what waits, let go of what was received, and close them."""
+    async with AsyncExitStack() as stack:
+        for transport in transports:
+            await transport.open()
+            stack.push_async_callback(transport.close)
+        threads = ThreadPoolExecutor(HANDLER_THREADS_MAX, thread_name_prefix="waystation-handler")
+        # Without waiting: a thread cannot be stopped, and whatever was abandoned comes again.
+        stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+        runtime = Runtime(
+            bus=bus,
+            clock=clock,
+            random=random,
+            publisher=Publisher(routes, transports, source=name, clock=clock),
+            middleware=middleware,
+            overrides=overrides,
+            retry=retry,
+            threads=threads,
+        )
+        connection = Connection(runtime, routes, transports)
+        stack.push_async_callback(connection.close)
+        yield connection
+
+
+@asynccontextmanager
+async def hooks(startup: Sequence[Hook], shutdown: Sequence[Hook]) -> AsyncIterator[None]:
+    """Call what is to be called around the running of handlers. The last ones to start are the first to end."""
+    async with AsyncExitStack() as stack:
+        for hook in shutdown:
+            stack.push_async_callback(_call, hook)
+        for hook in startup:
+            await _call(hook)
+        yield
+
+
+def placements(
+    specs: Sequence[HandlerSpec], routes: Routes, transports: Sequence[Transport]
+) -> list[tuple[HandlerSpec, Transport]]:
+    """Say on which transports each handler listens: on more than one if its pattern spans several."""
+    return [(spec, transports[index]) for spec in specs for index in routes.of_pattern(spec.topic.name)]
+
+
+def check_needs(specs: Sequence[HandlerSpec], routes: Routes, transports: Sequence[Transport]) -> None:
+    """Refuse handlers that their transport cannot serve.
+
+    Raises:
+        UnsupportedCapability: In a sentence with the handler, the fact and the transport.
+    """
+    for spec, transport in placements(specs, routes, transports):
+        for need in spec.needs:
+            transport.capabilities.require(need, by=f"the handler {spec.invocation.signature.name}")
+
+
+async def _call(hook: Hook) -> None:
+    result = hook()
+    if inspect.isawaitable(result):
+        await result
