@@ -1,0 +1,95 @@
+"""A clock that stands still until a test moves it."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Callable
+
+#: Turns of the event loop that tasks get after each thing that became due, to do what they do about it.
+_TURNS_COUNT = 20
+
+#: What comes due this little after the end of an advance is due, so that no rounding decides a test; in seconds.
+_ROUNDING_S = 1e-6
+
+
+class VirtualTimer:
+    """A call that was put off."""
+
+    def __init__(self, callback: Callable[[], object]) -> None:
+        self._callback: Callable[[], object] | None = callback
+
+    def cancel(self) -> None:
+        """Do not call."""
+        self._callback = None
+
+    def fire(self) -> None:
+        """Call, unless cancelled or called before."""
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback()
+
+
+class VirtualClock:
+    """Time for tests: a second passes when, and only when, the test says so.
+
+    Give it to whatever takes a `clock`: `Bus("memory://", clock=clock)`. Then
+
+    ```python
+    await clock.advance(60)
+    ```
+
+    runs all that is due in the next minute, in order and at its time, and lets tasks act on it.
+
+    Args:
+        now: Where it begins, in Unix seconds. `monotonic` shows the same number.
+    """
+
+    def __init__(self, now: float = 1_700_000_000.0) -> None:
+        self._now = now
+        self._timers: list[tuple[float, int, VirtualTimer]] = []
+        self._numbers = itertools.count()
+
+    def time(self) -> float:
+        """Unix seconds."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """Seconds that never jump."""
+        return self._now
+
+    async def sleep(self, delay_s: float) -> None:
+        """Wait until the clock was advanced by `delay_s` seconds."""
+        over = asyncio.Event()
+        timer = self.call_later(delay_s, over.set)
+        try:
+            await over.wait()
+        finally:
+            timer.cancel()
+
+    def call_later(self, delay_s: float, callback: Callable[[], object]) -> VirtualTimer:
+        """Call when the clock was advanced by `delay_s` seconds; a delay of zero, in the loop's next turn."""
+        timer = VirtualTimer(callback)
+        if delay_s <= 0:
+            asyncio.get_running_loop().call_soon(timer.fire)
+        else:
+            heapq.heappush(self._timers, (self._now + delay_s, next(self._numbers), timer))
+        return timer
+
+    async def advance(self, delay_s: float) -> None:
+        """Let time pass. What becomes due happens in order, each at its own time."""
+        end = self._now + delay_s
+        await _let_others_run()
+        while self._timers and self._timers[0][0] <= end + _ROUNDING_S:
+            due, _, timer = heapq.heappop(self._timers)
+            self._now = max(self._now, due)
+            timer.fire()
+            await _let_others_run()
+        self._now = max(self._now, end)
+        await _let_others_run()
+
+
+async def _let_others_run() -> None:
+    for _ in range(_TURNS_COUNT):
+        await asyncio.sleep(0)

@@ -1,0 +1,126 @@
+"""Looking in: counts, offsets, seeking back, and what is not kept."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from ..._core.delivery import ACCEPT, DeadLetter, Retry
+from .world import TOPIC, Suite, ids, ids_of
+
+
+class Looking(Suite):
+    """C-28, C-29, C-31."""
+
+    async def test_c28_a_group_can_go_back_to_an_offset_or_a_time(self) -> None:
+        """It gets exactly what follows; the other group keeps its place."""
+        async with self.world("inspectable", "groups") as world:
+            feed, other = await world.feed(), await world.feed("audit")
+            sent = []
+            for _ in range(5):
+                sent += await world.send_many(1)
+                await world.clock.advance(10)
+            offsets = [offset for offset, _ in await world.inspector.browse(TOPIC, start="earliest", limit=9)]
+            await world.handle(feed, 5)
+            await world.inspector.seek("billing", TOPIC, offsets[3])
+            assert sorted(ids(await world.handle(feed, 2))) == sorted(ids_of(sent[3:]))
+            await world.inspector.seek("billing", TOPIC, datetime.fromtimestamp(sent[1].time, UTC))
+            assert sorted(ids(await world.handle(feed, 4))) == sorted(ids_of(sent[1:]))
+            await world.inspector.seek("billing", TOPIC, "earliest")
+            assert sorted(ids(await world.handle(feed, 5))) == sorted(ids_of(sent))
+            assert sorted(ids(await world.handle(other, 5))) == sorted(ids_of(sent))
+
+    async def test_c28_a_group_can_skip_what_waits(self) -> None:
+        """By going to what is new."""
+        async with self.world("inspectable", "groups") as world:
+            feed = await world.feed()
+            await world.send_many(5)
+            await world.inspector.seek("billing", TOPIC, "new")
+            await world.nothing_comes(feed)
+
+    async def test_c28_browsing_takes_nothing(self) -> None:
+        """It shows messages with rising offsets, from anywhere."""
+        async with self.world("inspectable") as world:
+            feed = await world.feed()
+            sent = await world.send_many(5)
+            rows = await world.inspector.browse("orders.*", start="earliest", limit=100)
+            assert [message for _, message in rows] == sent
+            assert [offset for offset, _ in rows] == sorted({offset for offset, _ in rows})
+            later = await world.inspector.browse(TOPIC, start=rows[2][0], limit=2)
+            assert [message for _, message in later] == sent[2:4]
+            assert not await world.inspector.browse(TOPIC, start="new", limit=100)
+            assert sorted(ids(await world.handle(feed, 5))) == sorted(ids_of(sent))
+
+    async def test_c29_lag_counts_what_is_not_settled(self) -> None:
+        """Ready, in flight, waiting and dead, each in its column."""
+        async with self.world("inspectable", "redelivers_unsettled") as world:
+            feed = await world.feed()
+            await world.send_many(10)
+            await world.clock.advance(5)
+            info = await world.group()
+            assert (info.lag, info.ready, info.in_flight, info.waiting, info.dead) == (10, 10, 0, 0, 0)
+            assert info.oldest_age_s is not None
+            assert abs(info.oldest_age_s - 5) < 0.5
+            taken = await world.take(feed, 10)
+            assert (await world.group()).in_flight == 10
+            done = [(delivery, ACCEPT) for delivery in taken[:5]]
+            await feed.settle([*done, (taken[5], Retry(60)), (taken[6], DeadLetter("no"))])
+            info = await world.group()
+            assert (info.lag, info.ready, info.in_flight, info.waiting, info.dead) == (4, 0, 3, 1, 1)
+            await feed.close()
+            info = await world.group()
+            assert (info.lag, info.ready, info.in_flight, info.waiting) == (4, 3, 0, 1)
+
+    async def test_c29_a_group_with_nothing_to_do_has_no_age(self) -> None:
+        """Neither before its first message nor after its last."""
+        async with self.world("inspectable") as world:
+            feed = await world.feed()
+            assert (await world.group()).oldest_age_s is None
+            await world.send_many(3)
+            await world.handle(feed, 3)
+            info = await world.group()
+            assert (info.lag, info.oldest_age_s) == (0, None)
+
+    async def test_c29_topics_are_listed_with_their_groups(self) -> None:
+        """By name."""
+        async with self.world("inspectable") as world:
+            await world.declare("b", "orders.placed")
+            await world.declare("a", "orders.#")
+            await world.send(world.message(b"12345"), world.message(b"123"))
+            await world.send(world.message(topic="orders.paid"))
+            paid, placed = await world.inspector.topics()
+            assert (paid.name, placed.name) == ("orders.paid", "orders.placed")
+            assert (paid.messages, placed.messages, placed.next_offset) == (1, 2, 2)
+            assert (paid.groups, placed.groups) == (("a",), ("a", "b"))
+            assert placed.newest is not None
+
+    async def test_c29_a_group_can_be_forgotten(self) -> None:
+        """With its place and its dead letters; declared again, it is a new one."""
+        async with self.world("inspectable", "groups") as world:
+            feed, other = await world.feed(), await world.feed("audit")
+            sent = await world.send_many(2)
+            await feed.settle([(delivery, DeadLetter("no")) for delivery in await world.take(feed, 2)])
+            await feed.close()
+            assert await world.inspector.remove_group("billing")
+            assert not await world.inspector.remove_group("billing")
+            assert not await world.inspector.dead()
+            assert {info.group for info in await world.inspector.groups()} == {"audit"}
+            assert sorted(ids(await world.handle(other, 2))) == sorted(ids_of(sent))
+
+    async def test_c31_what_every_group_has_settled_is_not_kept(self) -> None:
+        """The storage of a long-running queue does not grow."""
+        async with self.world("inspectable", "groups") as world:
+            feed, other = await world.feed(), await world.feed("audit")
+            await world.send_many(1000)
+            for member in (feed, other):
+                left = 1000
+                while left:
+                    deliveries = await member.receive(1000)
+                    await member.settle([(delivery, ACCEPT) for delivery in deliveries])
+                    left -= len(deliveries)
+                    if member is feed:
+                        assert sum(info.messages for info in await world.inspector.topics()) == 1000
+
+            async def is_small() -> bool:
+                return sum(info.messages for info in await world.inspector.topics()) < 100
+
+            await world.eventually(is_small, "settled messages were removed")
