@@ -78,16 +78,17 @@ class SqliteTransport:
         )
 
     async def declare(self, topology: Topology) -> None:
-        """Make topics and groups exist."""
+        """Make topics and groups exist. A reply address, which has no group, needs nothing in the file."""
         desk = self._opened().desk
+        named = [subscription for subscription in topology.subscriptions if subscription.group is not None]
 
         def work() -> None:
             for topic in topology.topics:
                 desk.log.topic_id(topic)
-            for subscription in topology.subscriptions:
+            for subscription in named:
                 groups.declare(desk.connection, desk.log, subscription)
 
-        wanted = [s for s in topology.subscriptions if not groups.is_declared(desk.connection, s)]
+        wanted = [subscription for subscription in named if not groups.is_declared(desk.connection, subscription)]
         if wanted or topology.topics:
             await desk.write(work)
             self._opened().heard(None)
