@@ -13,7 +13,9 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from .capabilities import Capabilities
 from .delivery import Delivery, SendOutcome, Settlement
+from .errors import ConfigurationError
 from .message import Message
+from .topic import check_name, check_pattern, is_reply_address
 
 Start: TypeAlias = Literal["earliest", "new"] | int | datetime
 """Where a new group begins: the earliest message still kept (the default), what is published from now on, an offset
@@ -40,7 +42,7 @@ class Clock(Protocol):
         """Wait."""
 
     def call_later(self, delay_s: float, callback: Callable[[], object]) -> Timer:
-        """Call on the running event loop when the delay has passed. For waits that are usually ended by something else."""
+        """Call on the running event loop when the delay has passed: for waits that something else usually ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,9 @@ class Subscription:
         group: Under which name members share; None for a reply address.
         start: Where the group begins if it does not exist yet.
         ordered: Whether messages of one key keep their order.
+
+    Raises:
+        ConfigurationError: The pattern or the group's name is not legal, or only a reply address could do without one.
     """
 
     pattern: str
@@ -59,13 +64,30 @@ class Subscription:
     start: Start = "earliest"
     ordered: bool = True
 
+    def __post_init__(self) -> None:
+        if self.group is not None:
+            check_pattern(self.pattern)
+            check_name(self.group, "group")
+        elif not is_reply_address(self.pattern):
+            raise ConfigurationError(
+                f"a subscription to {self.pattern!r} needs a group; only reply addresses have none"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """What must exist before messages flow: concrete topics, and groups with their subscriptions."""
+    """What must exist before messages flow: concrete topics, and groups with their subscriptions.
+
+    Raises:
+        ConfigurationError: A topic's name is not legal. No transport need check that again.
+    """
 
     topics: tuple[str, ...] = ()
     subscriptions: tuple[Subscription, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.topics:
+            check_name(name)
 
 
 class Feed(Protocol):
@@ -125,7 +147,9 @@ class Transport(Protocol):
 class TransportTransaction(Protocol):
     """An open transaction of a transport that has `transactions`. Ends by `commit` or `rollback`, once."""
 
-    async def execute(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
+    async def execute(
+        self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()
+    ) -> list[tuple[Any, ...]]:
         """Run one statement on the bus's own database and return its rows."""
 
     async def executemany(self, sql: str, rows: Iterable[Sequence[Any] | dict[str, Any]]) -> None:

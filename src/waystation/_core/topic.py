@@ -104,6 +104,11 @@ def is_pattern(name: str) -> bool:
     return isinstance(name, str) and ("*" in name or "#" in name)
 
 
+def is_reply_address(name: str) -> bool:
+    """Say whether `name` is an address that Waystation made for replies."""
+    return name.startswith(f"{REPLY_WORD}.")
+
+
 def matches(pattern: str, name: str) -> bool:
     """Say whether a topic's name fits a pattern. Linear in the number of words."""
     wanted, words = pattern.split("."), name.split(".")

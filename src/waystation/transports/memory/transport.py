@@ -19,7 +19,7 @@ from ..._core.inspection import DeadInfo, GroupInfo, ScheduledInfo, TopicInfo
 from ..._core.limits import BATCH_MESSAGES_MAX, MEMORY_TOPIC_MESSAGES_MAX
 from ..._core.message import Message
 from ..._core.ports import Clock, Feed, Start, Subscription, Timer, Topology
-from ..._core.topic import REPLY_WORD, check_name, check_pattern, is_pattern, matches
+from ..._core.topic import check_name, is_pattern, is_reply_address, matches
 from ..._core.url import TransportURL
 from .feed import GroupFeed, Mailbox
 from .place import Log, Place
@@ -84,24 +84,15 @@ class MemoryTransport:
         self._alarm, self._alarm_at = None, math.inf
 
     async def declare(self, topology: Topology, /) -> None:
-        """Make topics and groups exist.
-
-        Raises:
-            ConfigurationError: A name is not legal. Nothing was declared then.
-        """
-        for name in topology.topics:
-            check_name(name)
-        subscriptions = [s for s in topology.subscriptions if not _is_reply_address(s.pattern)]
-        for subscription in subscriptions:
-            check_pattern(subscription.pattern)
-            check_name(subscription.group or "", "group")
+        """Make topics and groups exist."""
         for name in topology.topics:
             self._log(name)
-        for subscription in subscriptions:
-            self._subscribe(subscription)
+        for subscription in topology.subscriptions:
+            if subscription.group is not None:
+                self._subscribe(subscription, subscription.group)
 
-    def _subscribe(self, subscription: Subscription) -> None:
-        pattern, group = subscription.pattern, subscription.group or ""
+    def _subscribe(self, subscription: Subscription, group: str) -> None:
+        pattern = subscription.pattern
         if not is_pattern(pattern):
             self._log(pattern)
         for log in self._logs.values():
@@ -158,7 +149,7 @@ class MemoryTransport:
 
     def _way(self, topic: str) -> Log | Mailbox:
         """Return where messages of a topic go."""
-        if _is_reply_address(topic):
+        if is_reply_address(topic):
             # Where nobody waits for an answer any more, it is dropped.
             return self._mailboxes.get(topic) or Mailbox(self, topic)
         return self._log(topic)
@@ -176,12 +167,12 @@ class MemoryTransport:
         """
         self._check_open()
         pattern, group = subscription.pattern, subscription.group
-        if group is None and _is_reply_address(pattern):
+        if group is None:
             if pattern in self._mailboxes:
                 raise ConfigurationError(f"the reply address {pattern!r} is open already")
             mailbox = self._mailboxes[pattern] = Mailbox(self, pattern)
             return mailbox
-        if group is None or (group, pattern) not in self._subscriptions:
+        if (group, pattern) not in self._subscriptions:
             raise ConfigurationError(f"the subscription of group {group!r} to {pattern!r} was not declared")
         feed = GroupFeed(self, group, pattern)
         for log in self._logs.values():
@@ -353,7 +344,3 @@ class MemoryTransport:
             "topics": str(len(self._logs)),
             "messages kept": str(sum(len(log.messages) for log in self._logs.values())),
         }
-
-
-def _is_reply_address(name: str) -> bool:
-    return name.startswith(f"{REPLY_WORD}.")
