@@ -49,7 +49,7 @@ class Job:
 
 
 class Writer:
-    """The thread, its connection and its queue."""
+    """The thread, its connection, its queue and its bell, which it closes."""
 
     def __init__(self, path: Path, clock: StoreClock, bell: Bell, on_long_wal: Callable[[], None]) -> None:
         self._path, self._clock, self._bell = path, clock, bell
@@ -70,6 +70,7 @@ class Writer:
         self._jobs.put(None)
         self._thread.join()
         self._connection.close()
+        self._bell.close()
 
     def _run(self) -> None:
         stopping = False
