@@ -39,7 +39,7 @@ def tell(*words):
 def ready():
     tell("ready", os.getpid())
 
-@bus.subscribe(orders, group="billing", concurrency=4, retry=RetryPolicy(max_attempts=1))
+@bus.subscribe(orders, group="billing", concurrency=4, retry=RetryPolicy(max_attempts=3, never=(ValueError,)))
 async def charge(order: OrderPlaced) -> None:
     tell("charging", order.order_id, os.getpid())
     if order.total < 0:
@@ -120,7 +120,7 @@ class Program:
     ) -> None:
         if self._process.poll() is None:
             self._process.kill()
-        self._process.communicate()
+        self.end()
 
     @property
     def pid(self) -> int:
@@ -139,10 +139,12 @@ class Program:
         self._process.send_signal(number)
 
     def end(self) -> int:
-        """Read the rest and return the exit status."""
-        out, _ = self._process.communicate()
-        self.lines += out.splitlines()
-        return self._process.returncode
+        """Read what is left, until the last process that writes has ended; return the exit status."""
+        stdout = self._process.stdout
+        if stdout is not None and not stdout.closed:
+            self.lines += [line.rstrip("\n") for line in stdout]
+            stdout.close()
+        return self._process.wait()
 
     @property
     def text(self) -> str:

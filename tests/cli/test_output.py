@@ -54,7 +54,7 @@ def test_json_keeps_values_apart(capsys: pytest.CaptureFixture[str]) -> None:
         ("application/msgpack", msgspec.msgpack.encode({"a": 1}), {"a": 1}),
         ("text/plain; charset=utf-8", "tä".encode(), "tä"),
         ("application/octet-stream", b"\xff\x00", "/wA="),
-        ("application/json", b"{broken", "{broken}"[:7]),
+        ("application/json", b"{broken", "{broken"),
     ],
 )
 def test_a_body_is_shown_as_what_it_is(content_type: str, body: bytes, value: object) -> None:

@@ -16,17 +16,62 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from .._core.duration import Duration, seconds
 from .._core.errors import ConfigurationError
 from .._core.exitcode import ExitCode
 from .._core.limits import DRAIN_S, KILL_GRACE_S, QUICK_DEATH_S
 from .._core.ports import Clock
 from .._core.restart import Restarts
+from .clock import SystemClock
 from .reload import changes
 from .signals import stop_signals
 
+if TYPE_CHECKING:
+    from .bus import Bus
+
 _log = logging.getLogger("waystation.supervisor")
+
+
+def supervise(
+    command: Sequence[str],
+    *,
+    processes: int,
+    drain: Duration = DRAIN_S,
+    reload: Sequence[Path] = (),
+    bus: Bus | None = None,
+) -> int:
+    """Keep several processes of a program running until SIGTERM or SIGINT. What `waystation run --processes` does.
+
+    Args:
+        command: The program and its arguments. It should stop at SIGTERM, and when its standard input ends.
+        drain: What each process is given to stop, before it is killed.
+        reload: Folders whose Python files, when they change, make every process start anew.
+        bus: Where leases of a process that died are released at once. It is connected only then.
+
+    Returns:
+        An exit status: 0; 1 or 2 if a process could not be kept running; 3 if work was abandoned.
+
+    Raises:
+        ConfigurationError: `processes` is under 1, or this is not the main thread.
+    """
+    clock, connecting = SystemClock(), asyncio.Lock()
+
+    async def release(pid: int) -> None:
+        if bus is not None:
+            async with connecting, bus:
+                await bus.release_process(pid)
+
+    supervisor = Supervisor(
+        command,
+        processes=processes,
+        clock=clock,
+        drain_s=seconds(drain, name="drain"),
+        reload=reload,
+        release=release,
+    )
+    return asyncio.run(supervisor.run())
 
 
 @dataclass(slots=True)

@@ -103,8 +103,11 @@ def body_value(message: Message) -> Any:
             return msgspec.json.decode(message.body)
         if media in ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack"):
             return msgspec.msgpack.decode(message.body)
+    except msgspec.MsgspecError:
+        pass  # what it says it is, it is not: shown all the same
+    try:
         return message.body.decode()
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UnicodeDecodeError:
         return base64.b64encode(message.body).decode("ascii")
 
 

@@ -6,6 +6,8 @@ import importlib
 import os
 import re
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
@@ -13,6 +15,7 @@ from typing import Annotated
 import typer
 
 from waystation import Bus, ConfigurationError, WaystationError
+from waystation._core.inspection import Inspector
 from waystation._core.url import did_you_mean
 
 #: Where commands look when no TARGET is given.
@@ -63,6 +66,18 @@ def bus_at(target: str) -> Bus:
     return Bus(target) if "://" in target else load_bus(target)
 
 
+@asynccontextmanager
+async def inspector_at(target: str) -> AsyncIterator[Inspector]:
+    """Connect, and look into the medium of a target. No handler of a program is started.
+
+    Raises:
+        UnsupportedCapability: It cannot be looked into.
+        ConfigurationError: There is no such bus, or it has several URLs.
+    """
+    async with bus_at(target) as bus:
+        yield bus.inspector()
+
+
 def load_bus(place: str) -> Bus:
     """Import a module and return its bus. The current folder is searched first, as `python -m` does.
 
@@ -85,12 +100,12 @@ def load_bus(place: str) -> Bus:
 
 
 def _check_place(place: str) -> None:
-    if _PLACE.fullmatch(place):
-        return
     file, _, name = place.partition(":")
     if file.endswith(".py"):
         module = ".".join(Path(file).with_suffix("").parts)
         raise ConfigurationError(f"{place!r} names a file: write its module, {module}:{name or 'bus'}")
+    if _PLACE.fullmatch(place):
+        return
     if re.fullmatch(r"[A-Za-z_][\w.]*", place):
         raise ConfigurationError(f"{place!r} says no bus: write MODULE:BUS, such as {place}:bus")
     raise ConfigurationError(f"{place!r} is neither a URL nor MODULE:BUS, such as shop:bus")
