@@ -32,7 +32,8 @@ def open_shop(shop: Shop) -> Iterator[tuple[Shop, Program]]:
 
 
 def published(shop: Shop, *arguments: str) -> dict[str, Any]:
-    return answer(shop.type("publish", URL, *arguments, "--json"))
+    receipt: dict[str, Any] = answer(shop.type("publish", URL, *arguments, "--json"))
+    return receipt
 
 
 def answer(done: subprocess.CompletedProcess[str]) -> Any:

@@ -25,7 +25,7 @@ def bench(
 ) -> None:
     """Measure, and print each figure beside the limit that the same machine gave in the same run.
 
-    Example:  [bold]waystation bench sqlite --quick --json figures.json[/bold]
+    Example: `waystation bench sqlite --quick --json figures.json`
     """
     from waystation.bench import main
 

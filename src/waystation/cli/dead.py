@@ -13,6 +13,7 @@ from waystation._core.duration import rfc3339
 from waystation._core.inspection import DeadInfo, Inspector
 from waystation._core.limits import BATCH_MESSAGES_MAX
 
+from .framework import Command
 from .output import Row, body_text, console, message_row, note, print_json, say, show_facts, show_rows
 from .parameters import AsJson, Group, Limit, positional
 from .target import Target, inspector_at, is_target
@@ -29,10 +30,10 @@ def build() -> typer.Typer:
     app = typer.Typer(
         help="Dead letters: messages that were given up, with the reason.", no_args_is_help=True
     )
-    app.command("list")(list_dead)
-    app.command("show")(show)
-    app.command("retry")(retry)
-    app.command("purge")(purge)
+    app.command("list", cls=Command)(list_dead)
+    app.command("show", cls=Command)(show)
+    app.command("retry", cls=Command)(retry)
+    app.command("purge", cls=Command)(purge)
     return app
 
 
@@ -41,7 +42,7 @@ def list_dead(
 ) -> None:
     """List dead letters, oldest first.
 
-    Example:  [bold]waystation dead list sqlite:///shop.db --group billing[/bold]
+    Example: `waystation dead list sqlite:///shop.db --group billing`
     """
     (where,) = positional([], target)
     found = asyncio.run(_list(where, group, limit))
@@ -61,7 +62,7 @@ def show(
 ) -> None:
     """Show one dead letter with its message, its reason and the traceback.
 
-    Example:  [bold]waystation dead show sqlite:///shop.db 17[/bold]
+    Example: `waystation dead show sqlite:///shop.db 17`
     """
     where, text = positional(["NUMBER"], target, number)
     (wanted,) = _numbers([text])
@@ -98,7 +99,7 @@ def retry(
 ) -> None:
     """Give dead letters back to their group, as new first attempts.
 
-    Example:  [bold]waystation dead retry sqlite:///shop.db 17 18[/bold]
+    Example: `waystation dead retry sqlite:///shop.db 17 18`
     """
     where, chosen = _chosen(target, numbers, every=every, group=group)
     count = asyncio.run(_apply(where, chosen, group, lambda inspector: inspector.retry_dead))
@@ -115,7 +116,7 @@ def purge(
 ) -> None:
     """Delete dead letters for good.
 
-    Example:  [bold]waystation dead purge sqlite:///shop.db --all --group billing --yes[/bold]
+    Example: `waystation dead purge sqlite:///shop.db --all --group billing --yes`
     """
     where, chosen = _chosen(target, numbers, every=every, group=group)
     if chosen is None and not yes:
@@ -131,7 +132,8 @@ def _chosen(
     """Return TARGET and the numbers, None for all."""
     texts = list(numbers or ())
     if target is not None and not is_target(target):
-        target, texts = None, [target, *texts]
+        texts = [target, *texts]
+        target = None
     (where,) = positional([], target)
     if every == bool(texts):
         raise ConfigurationError(

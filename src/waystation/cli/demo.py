@@ -18,7 +18,7 @@ def demo(
 ) -> None:
     """Replay 336,776 real departures through a store, kill a worker on the way, and check what arrived.
 
-    Example:  [bold]waystation demo --quick[/bold]
+    Example: `waystation demo --quick`
     """
     from waystation.demo import main
 

@@ -29,7 +29,7 @@ LEVELS = {
 def doctor(target: Target = None, *, as_json: AsJson = False) -> None:
     """Print versions, and what a target can do: its capabilities, its durability, and what was found in it.
 
-    Example:  [bold]waystation doctor sqlite:///shop.db[/bold]
+    Example: `waystation doctor sqlite:///shop.db`
     """
     (where,) = positional([], target)
     report = asyncio.run(_examine(bus_at(where)))

@@ -20,7 +20,7 @@ from .target import Target, inspector_at
 def topics(target: Target = None, *, as_json: AsJson = False) -> None:
     """List the topics: how many messages each keeps, since when, and who reads it.
 
-    Example:  [bold]waystation topics sqlite:///shop.db[/bold]
+    Example: `waystation topics sqlite:///shop.db`
     """
     (where,) = positional([], target)
     found = asyncio.run(_topics(where))
@@ -31,7 +31,7 @@ def topics(target: Target = None, *, as_json: AsJson = False) -> None:
 def groups(target: Target = None, *, as_json: AsJson = False) -> None:
     """List the groups on each topic: what is ready, in flight, waiting for a retry, and dead.
 
-    Example:  [bold]waystation groups sqlite:///shop.db[/bold]
+    Example: `waystation groups sqlite:///shop.db`
     """
     (where,) = positional([], target)
     found = asyncio.run(_groups(where))
@@ -51,7 +51,7 @@ def lag(
 ) -> None:
     """Print how many messages each group has not settled yet, the farthest behind first.
 
-    Example:  [bold]waystation lag sqlite:///shop.db --group billing --over 1000[/bold]
+    Example: `waystation lag sqlite:///shop.db --group billing --over 1000`
     """
     (where,) = positional([], target)
     found = [info for info in asyncio.run(_groups(where)) if group in (None, info.group)]

@@ -18,60 +18,47 @@ from .output import print_json, say
 from .parameters import AsJson, Headers, Key, duration_of, headers_of, positional
 from .target import Target, bus_at
 
-Body = tuple[type[Any], Any]
-"""A topic's type and a body of it."""
+
+def _argument(name: str, about: str) -> Any:
+    return typer.Argument(metavar=name, help=about, show_default=False)
+
+
+def _option(name: str, about: str, *flags: str) -> Any:
+    return typer.Option(*flags, metavar=name, help=about, show_default=False)
+
+
+Name = Annotated[str | None, _argument("TOPIC", "Such as orders.placed.")]
+Body = Annotated[str | None, _argument("[BODY]", "JSON, sent as it is; '-' reads stdin.")]
+TextBody = Annotated[str | None, _option("TEXT", "A body of plain text, in place of BODY.", "--text")]
+BytesFile = Annotated[Path | None, _option("FILE", "A body of bytes, in place of BODY.", "--bytes-file")]
+Delay = Annotated[str | None, _option("TIME", "Deliver after 1.5s, 2m, 1h, 3d.")]
+Expires = Annotated[str | None, _option("TIME", "No handler starts on it after this long.")]
+Priority = Annotated[int | None, _option("N", "Higher first, from 0 (normal) to 9.")]
+DedupeKey = Annotated[str | None, _option("KEY", "Store it once, however often it is sent.")]
+MessageId = Annotated[str | None, _option("ID", "Its id; a new one unless given.", "--id")]
+Require = Annotated[str | None, _option("LEVEL", "Fail unless it is as durable: written, flushed, …")]
 
 
 def publish(
     target: Target = None,
-    topic: Annotated[
-        str | None, typer.Argument(metavar="TOPIC", help="Such as orders.placed.", show_default=False)
-    ] = None,
-    body: Annotated[
-        str | None,
-        typer.Argument(metavar="[BODY]", help="JSON, sent as it is; '-' reads stdin.", show_default=False),
-    ] = None,
+    topic: Name = None,
+    body: Body = None,
     *,
-    text: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="A body of plain text, in place of BODY.", show_default=False),
-    ] = None,
-    bytes_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="A body of bytes, in place of BODY.", show_default=False),
-    ] = None,
+    text: TextBody = None,
+    bytes_file: BytesFile = None,
     key: Key = None,
     header: Headers = None,
-    delay: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Deliver after 1.5s, 2m, 1h, 3d.", show_default=False)
-    ] = None,
-    expires: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Drop it if not handled by then.", show_default=False)
-    ] = None,
-    priority: Annotated[
-        int | None, typer.Option(metavar="N", help="Higher first.", show_default=False)
-    ] = None,
-    dedupe_key: Annotated[
-        str | None,
-        typer.Option(metavar="KEY", help="Store it once, however often it is sent.", show_default=False),
-    ] = None,
-    message_id: Annotated[
-        str | None,
-        typer.Option(
-            "--id", metavar="ID", help="The message's id; a new one unless given.", show_default=False
-        ),
-    ] = None,
-    require: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LEVEL", help="Fail unless it is as durable: written, flushed, …", show_default=False
-        ),
-    ] = None,
+    delay: Delay = None,
+    expires: Expires = None,
+    priority: Priority = None,
+    dedupe_key: DedupeKey = None,
+    message_id: MessageId = None,
+    require: Require = None,
     as_json: AsJson = False,
 ) -> None:
     """Publish one message, and print its id and how durable it is.
 
-    Example:  [bold]waystation publish sqlite:///shop.db orders.placed '{"order_id": "A-1"}' --key A-1[/bold]
+    Example: `waystation publish sqlite:///shop.db orders.placed '{"order_id": "A-1"}' --key A-1`
     """
     if text is None and bytes_file is None:
         where, name, body = positional(["TOPIC", "BODY"], target, topic, body)
@@ -133,7 +120,7 @@ def durability_of(level: str | None) -> Durability | None:
     return Durability[level.upper()]
 
 
-def _body(json: str | None, text: str | None, file: Path | None) -> Body:
+def _body(json: str | None, text: str | None, file: Path | None) -> tuple[type[Any], Any]:
     if sum(source is not None for source in (json, text, file)) != 1:
         raise ConfigurationError("give one of BODY, --text and --bytes-file")
     if text is not None:

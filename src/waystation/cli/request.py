@@ -36,7 +36,7 @@ def request(
 ) -> None:
     """Ask, wait for the answer, and print it. Exits with 4 if there is none in time, with 5 if it is an error.
 
-    Example:  [bold]waystation request sqlite:///shop.db prices.quote '{"sku": "tea"}' --timeout 2s[/bold]
+    Example: `waystation request sqlite:///shop.db prices.quote '{"sku": "tea"}' --timeout 2s`
     """
     where, name, text = positional(["ENDPOINT", "BODY"], target, endpoint, body)
     asked: Endpoint[Any, bytes] = Endpoint(name, msgspec.Raw, bytes)

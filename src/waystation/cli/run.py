@@ -56,7 +56,7 @@ def run(
     With several processes a supervisor starts a dead one again: at once, then after pauses that double. It gives up
     when one ends 5 times in a row within 10 s of its start. Exits with 3 if work was abandoned.
 
-    Example:  [bold]waystation run shop:bus --processes 2[/bold]
+    Example: `waystation run shop:bus --processes 2`
     """
     log_to_stderr(log_level, log_format)
     drain_s = seconds(duration_of(drain) or 0.0, name="--drain")

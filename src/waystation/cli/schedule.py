@@ -12,6 +12,7 @@ import typer
 from waystation._core.duration import rfc3339
 from waystation._core.inspection import ScheduledInfo
 
+from .framework import Command
 from .output import age, body_text, message_row, note, say, show_rows
 from .parameters import AsJson, Limit, positional
 from .target import Target, inspector_at
@@ -20,15 +21,15 @@ from .target import Target, inspector_at
 def build() -> typer.Typer:
     """Return the group of commands."""
     app = typer.Typer(help="Messages that wait for their time.", no_args_is_help=True)
-    app.command("list")(list_scheduled)
-    app.command("cancel")(cancel)
+    app.command("list", cls=Command)(list_scheduled)
+    app.command("cancel", cls=Command)(cancel)
     return app
 
 
 def list_scheduled(target: Target = None, *, limit: Limit = 100, as_json: AsJson = False) -> None:
     """List messages that wait for their time, the next one first.
 
-    Example:  [bold]waystation schedule list sqlite:///shop.db[/bold]
+    Example: `waystation schedule list sqlite:///shop.db`
     """
     (where,) = positional([], target)
     found = asyncio.run(_scheduled(where, limit))
@@ -56,7 +57,7 @@ def cancel(
 ) -> None:
     """Delete a message that waits for its time. Exits with 1 if it is not there, or not any more.
 
-    Example:  [bold]waystation schedule cancel sqlite:///shop.db 9u2xT0aKq3Zb-1[/bold]
+    Example: `waystation schedule cancel sqlite:///shop.db 9u2xT0aKq3Zb-1`
     """
     where, wanted = positional(["ID"], target, message_id)
     if not asyncio.run(_cancel(where, wanted)):

@@ -39,7 +39,7 @@ def tail(
 ) -> None:
     """Print the last messages of topics. Groups lose nothing by it.
 
-    Example:  [bold]waystation tail sqlite:///shop.db 'orders.#' --follow[/bold]
+    Example: `waystation tail sqlite:///shop.db 'orders.#' --follow`
     """
     where, wanted = positional(["PATTERN"], target, pattern)
     show = _print_json if as_json else _print_line

@@ -1,0 +1,36 @@
+"""What our commands do otherwise than Typer's: tell errors in a sentence, and show arguments as they are typed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from waystation import WaystationError
+from waystation._core.exitcode import exit_code
+
+from .output import complain
+
+
+class Command(TyperCommand):
+    """A command whose usage line shows each argument as its metavar says: `[TARGET] TOPIC`."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return what follows the command's name."""
+        arguments = (param for param in self.params if param.param_type_name == "argument")
+        return ["[OPTIONS]", *(str(argument.metavar) for argument in arguments)]
+
+
+class Commands(TyperGroup):
+    """A group of commands that tells Waystation's errors, and those of the system, in a sentence."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was typed."""
+        try:
+            return super().invoke(ctx)
+        except (WaystationError, OSError) as error:
+            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
+                raise
+            complain(str(error) or type(error).__name__)
+            raise typer.Exit(exit_code(error)) from error
