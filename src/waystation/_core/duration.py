@@ -31,7 +31,7 @@ def seconds(value: Duration, *, name: str = "duration") -> float:
             raise ConfigurationError(f"{name}={value!r} is not a duration: write '200ms', '1.5s', '2m', '1h' or '3d'")
         result = float(match[1]) * _UNIT_S[match[2]]
     else:
-        result = float(value)
+        result = _number(value, name)
     if not math.isfinite(result) or result < 0:
         raise ConfigurationError(f"{name}={value!r} must be zero or more seconds")
     return result
@@ -47,7 +47,7 @@ def unix_time(value: Instant, *, name: str = "time") -> float:
         if value.tzinfo is None:
             raise ConfigurationError(f"{name}={value!r} has no time zone: use datetime(..., tzinfo=UTC)")
         return value.timestamp()
-    result = float(value)
+    result = _number(value, name)
     if not math.isfinite(result):
         raise ConfigurationError(f"{name}={value!r} is not a point in time")
     return result
@@ -56,3 +56,10 @@ def unix_time(value: Instant, *, name: str = "time") -> float:
 def rfc3339(unix_s: float) -> str:
     """Return Unix seconds as RFC 3339 text in UTC, to the millisecond."""
     return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _number(value: float, name: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ConfigurationError(f"{name}={value!r} is not a number of seconds") from error

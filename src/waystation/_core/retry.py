@@ -5,6 +5,7 @@ Retrying is a settlement, not a loop: the message goes back to its transport wit
 
 from __future__ import annotations
 
+import math
 import traceback
 from dataclasses import dataclass, field
 
@@ -14,7 +15,7 @@ from .errors import ConfigurationError, MessageError
 from .limits import REASON_CHARS_MAX, RETRY_ATTEMPTS_MAX, RETRY_DELAY_S_MAX, RETRY_FIRST_DELAY_S
 
 
-class RetryNow(Exception):  # noqa: N818 - raised to ask for something, not to report an error
+class RetryNow(Exception):
     """Raised by a handler to be called again after `delay`, whatever its policy says about exceptions.
 
     It counts as an attempt; after the policy's last one the message is dead-lettered.
@@ -25,7 +26,7 @@ class RetryNow(Exception):  # noqa: N818 - raised to ask for something, not to r
         self.delay_s = seconds(delay, name="delay")
 
 
-class Reject(Exception):  # noqa: N818 - raised to ask for something, not to report an error
+class Reject(Exception):
     """Raised by a handler to dead-letter its message at once, with a reason."""
 
 
@@ -60,7 +61,7 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
             raise ConfigurationError(f"max_attempts={self.max_attempts} must be 1 or more; 1 means no retry")
-        if self.factor < 1:
+        if not 1 <= self.factor < math.inf:
             raise ConfigurationError(f"factor={self.factor} must be 1 or more")
         if seconds(self.first_delay, name="first_delay") > seconds(self.max_delay, name="max_delay"):
             raise ConfigurationError(f"first_delay={self.first_delay!r} is longer than max_delay={self.max_delay!r}")
@@ -79,7 +80,7 @@ class RetryPolicy:
         if not isinstance(error, Exception):
             return Release()
         policy = self._rule_for(error)
-        if isinstance(error, (MessageError, Reject)) or not policy._retries(error):
+        if isinstance(error, (MessageError, Reject)) or not _retries(policy, error):
             return DeadLetter(describe(error), detail(error))
         if attempt >= policy.max_attempts:
             return DeadLetter(f"{describe(error)} (attempt {attempt} of {policy.max_attempts})", detail(error))
@@ -95,15 +96,20 @@ class RetryPolicy:
         """
         if attempt <= self.max_attempts:
             return None
+        allowed = max([self.max_attempts, *(rule.max_attempts for rule in self.rules.values())])
+        if attempt <= allowed:
+            return None
         return DeadLetter(
-            f"not settled in {self.max_attempts} attempts: its process died, or its lease ended, each time"
+            f"not settled in {allowed} attempts: its process died, or its lease ended, each time"
         )
 
     def delay_s(self, attempt: int, *, jitter: float) -> float:
         """Return the delay after the failure of `attempt`, in seconds."""
         ceiling, first = seconds(self.max_delay), seconds(self.first_delay)
-        exponent = min(attempt - 1, 64)  # 2.0 ** 64 seconds is over every ceiling, and far from overflow
-        delay = min(ceiling, first * self.factor**exponent)
+        try:
+            delay = min(ceiling, first * self.factor ** (attempt - 1))
+        except OverflowError:  # a delay of zero stays zero, however often it is multiplied
+            delay = ceiling if first else 0.0
         return delay * jitter if self.jitter else delay
 
     def _rule_for(self, error: BaseException) -> RetryPolicy:
@@ -112,21 +118,26 @@ class RetryPolicy:
                 return self.rules[cls]
         return self
 
-    def _retries(self, error: BaseException) -> bool:
-        if isinstance(error, self.never):
-            return False
-        return self.only is None or isinstance(error, (RetryNow, *self.only))
-
 
 NO_RETRY = RetryPolicy(max_attempts=1)
 
 
 def describe(error: BaseException) -> str:
     """Return an exception's type and text, shortened: the reason of a dead letter."""
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return text[:REASON_CHARS_MAX]
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - a message must be settled even if its error cannot be shown
+        text = ""
+    return (f"{name}: {text}" if text else name)[:REASON_CHARS_MAX]
 
 
 def detail(error: BaseException) -> str:
     """Return an exception's traceback, shortened from the front so that the raising line stays."""
     return "".join(traceback.format_exception(error))[-REASON_CHARS_MAX:]
+
+
+def _retries(policy: RetryPolicy, error: Exception) -> bool:
+    if isinstance(error, policy.never):
+        return False
+    return policy.only is None or isinstance(error, (RetryNow, *policy.only))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from .errors import ConfigurationError
+
+#: An option whose name has one of these in it is not shown.
+_SECRET_WORDS = ("auth", "credential", "key", "pass", "pwd", "secret", "token")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ def parse_url(text: str) -> TransportURL:
 
 
 def redact(url: str) -> str:
-    """Return a URL with its password, and every option that sounds like a secret, hidden."""
+    """Return a URL with its password, its fragment, and every option that sounds like a secret, left out."""
     return _show(urlsplit(url))
 
 
@@ -81,17 +84,19 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def _show(parts: SplitResult) -> str:
-    netloc = parts.netloc
-    if "@" in netloc:
-        user, _, host = netloc.rpartition("@")
-        netloc = f"{user.partition(':')[0]}:***@{host}" if ":" in user else f"***@{host}"
-    shown = "&".join(_redact_option(option) for option in parts.query.split("&")) if parts.query else ""
     # By hand, since `geturl` writes sqlite:/shop.db for a scheme that it does not know.
     scheme = f"{parts.scheme}://" if parts.scheme else ""
-    return f"{scheme}{netloc}{parts.path}" + (f"?{shown}" if shown else "")
+    place = parts.netloc + parts.path  # together, since a password with a slash in it reaches into the path
+    before, at, after = place.rpartition("@")
+    is_file = before.startswith("/") and ":" not in before
+    if at and not is_file:
+        user, colon, _ = before.partition(":")
+        place = f"{user}:***@{after}" if colon else f"***@{after}"
+    options = "&".join(_show_option(option) for option in parts.query.split("&"))
+    return scheme + place + (f"?{options}" if options else "")
 
 
-def _redact_option(option: str) -> str:
+def _show_option(option: str) -> str:
     name = option.partition("=")[0]
-    secret = any(word in name.lower() for word in ("token", "password", "secret", "key"))
+    secret = any(word in unquote(name).lower() for word in _SECRET_WORDS)
     return f"{name}=***" if secret else option
