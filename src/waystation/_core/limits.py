@@ -56,6 +56,10 @@ PRIORITY_MAX: Final = 9
 #: Batches of one `publish_many` that are encoded and not yet confirmed: one on its way, one ready to follow.
 SEND_BATCHES_COUNT_MAX: Final = 3
 
+#: Messages sent within one process, one by one, between two turns of the event loop: enough that receivers get
+#: them in batches, little enough that nobody else waits for long.
+SEND_TURN_MESSAGES_MAX: Final = 32
+
 #: Topics of which a publisher remembers how to encode and where to send, and which exist. Beyond it begins anew.
 KNOWN_TOPICS_COUNT_MAX: Final = 4096
 
@@ -133,6 +137,9 @@ RECONNECT_DELAY_S_MAX: Final = 10.0
 
 #: How often outcomes are offered to a transport that is failing while a bus stops; what is left comes again.
 DRAIN_SETTLE_ATTEMPTS_MAX: Final = 3
+
+#: Deliveries that a pulling receiver holds unsettled unless told. Its caller settles one by one, so few will do.
+PULL_MESSAGES_COUNT: Final = 100
 
 # --- concurrency ---------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypedDict, TypeVar, get_origin, is_typeddict
+from typing import Any, TypedDict, TypeVar, get_origin, is_typeddict
 
 from .._core.capabilities import Capabilities
 from .._core.codec import Encoder, content_type_of, encode, encoder_for, type_name
@@ -51,6 +51,7 @@ class _Plan:
 
     name: str
     capabilities: Capabilities
+    body_bytes_max: int
     encode: Encoder
     content_type: str
     type_name: str
@@ -87,17 +88,6 @@ class _Plan:
                 raise ConfigurationError(
                     f"priority={priority!r} must be a whole number from 0 to {PRIORITY_MAX}"
                 )
-
-
-class _Stamp(NamedTuple):
-    """What all messages of one call have in common."""
-
-    time: float
-    expires_at: float | None
-    deliver_at: float | None
-    correlation_id: str | None
-    causation_id: str | None
-    traceparent: str | None
 
 
 class Composer:
@@ -142,20 +132,26 @@ class Composer:
             MessageError: The body is not what the topic carries, cannot be written, or something is too large.
             ConfigurationError: An argument is not legal, or its transport cannot do what it asks for.
         """
-        plan = self._plan_of(topic, body)
+        plan = self._plans.get(topic)
+        if plan is None or body.__class__ is not plan.body_class:
+            plan = self._plan_of(topic, body)
         try:
             data = plan.encode(body)
         except Exception:  # noqa: BLE001 - done again the slow way, which says what is wrong
             data = encode(body, plan.content_type)
-        if len(data) > plan.capabilities.message_bytes_max:
-            check_body(data, plan.capabilities.message_bytes_max)
-        if key is not None:
-            _check_key(key)
+        if len(data) > plan.body_bytes_max:
+            check_body(data, plan.body_bytes_max)
+        if key is not None and not (key.__class__ is str and len(key) <= KEY_BYTES_MAX and key.isascii()):
+            check_key(key)
+        delayed = delay is not None or at is not None
+        if delayed or priority is not None or dedupe_key is not None or require is not None:
+            plan.check_wishes(priority, dedupe_key, require, delayed=delayed)
         if message_id is not None:
             _check_text(message_id, "message_id")
-        if not (priority is None and dedupe_key is None and require is None and delay is None and at is None):
-            plan.check_wishes(priority, dedupe_key, require, delayed=delay is not None or at is not None)
-        stamp = self._stamp(delay, at, expires, cause)
+        now = self._time()
+        cause = cause or CURRENT.get()
+        if cause is not None:
+            correlation_id = correlation_id or cause.correlation_id or cause.id
         return Message(
             message_id or self.next_id(),
             plan.name,
@@ -165,15 +161,15 @@ class Composer:
             plan.content_type,
             plan.type_name,
             self._source,
-            stamp.time,
-            correlation_id or stamp.correlation_id,
-            stamp.causation_id,
+            now,
+            correlation_id,
+            None if cause is None else cause.id,
             reply_to,
-            stamp.expires_at,
-            stamp.deliver_at,
+            None if expires is None else now + seconds(expires, name="expires"),
+            _due(now, delay, at) if delayed else None,
             priority or 0,
             dedupe_key,
-            stamp.traceparent,
+            None if cause is None else cause.traceparent,
         )
 
     def batches(
@@ -195,9 +191,20 @@ class Composer:
             MessageError: As `message`. What was yielded before is as it was.
             ConfigurationError: As `message`.
         """
-        now, expires_at, deliver_at, correlation_id, causation_id, trace = self._stamp(delay, at, expires)
+        now, cause = self._time(), CURRENT.get()
+        expires_at = None if expires is None else now + seconds(expires, name="expires")
+        deliver_at = None if delay is None and at is None else _due(now, delay, at)
+        correlation_id = causation_id = trace = None
+        if cause is not None:
+            correlation_id, causation_id, trace = (
+                cause.correlation_id or cause.id,
+                cause.id,
+                cause.traceparent,
+            )
         key_of = key if callable(key) else None
-        this_key = _check_key(key) if isinstance(key, str) else None
+        this_key = None if callable(key) else key
+        if this_key is not None:
+            check_key(this_key)
         shared = _headers(headers) if headers else {}
         next_id, source, level = self.next_id, self._source, priority or 0
         batch: list[Message] = []
@@ -206,7 +213,7 @@ class Composer:
             if body.__class__ is not seen:  # nearly always only for the first
                 plan = self._plan_of(topic, body)
                 plan.check_wishes(priority, None, require, delayed=deliver_at is not None)
-                seen, bytes_max = body.__class__, plan.capabilities.message_bytes_max
+                seen, bytes_max = body.__class__, plan.body_bytes_max
                 name, write, content_type, kind = plan.name, plan.encode, plan.content_type, plan.type_name
             try:
                 data = write(body)
@@ -214,8 +221,12 @@ class Composer:
                 data = encode(body, content_type)
             if len(data) > bytes_max:
                 check_body(data, bytes_max)
-            if key_of is not None and (this_key := key_of(body)) is not None:
-                _check_key(this_key)
+            if key_of is not None:
+                this_key = key_of(body)
+                if this_key is not None and not (
+                    this_key.__class__ is str and len(this_key) <= KEY_BYTES_MAX and this_key.isascii()
+                ):
+                    check_key(this_key)
             size += len(data)
             if len(batch) == BATCH_MESSAGES_MAX or (size > BATCH_BYTES_MAX and batch):
                 yield batch
@@ -228,22 +239,6 @@ class Composer:
             )  # fmt: skip
         if batch:
             yield batch
-
-    def _stamp(
-        self,
-        delay: Duration | None = None,
-        at: Instant | None = None,
-        expires: Duration | None = None,
-        cause: Message | None = None,
-    ) -> _Stamp:
-        now = self._time()
-        deliver_at = None if delay is None and at is None else _due(now, delay, at)
-        expires_at = None if expires is None else now + seconds(expires, name="expires")
-        cause = cause or CURRENT.get()
-        if cause is None:
-            return _Stamp(now, expires_at, deliver_at, None, None, None)
-        conversation = cause.correlation_id or cause.id
-        return _Stamp(now, expires_at, deliver_at, conversation, cause.id, cause.traceparent)
 
     def _plan_of(self, topic: Topic[Any] | str, body: object) -> _Plan:
         """Return the plan of a topic, after a look at whether the body is what it carries."""
@@ -264,11 +259,13 @@ class Composer:
         elif not isinstance(topic, Topic):
             raise ConfigurationError(f"a topic is a Topic or a str, not {type_name(type(topic))}")
         content_type = content_type_of(topic.type, topic.content_type)
+        capabilities = self._capabilities_of(check_name(topic.name))
         if len(self._plans) >= KNOWN_TOPICS_COUNT_MAX:
             self._plans.clear()
         plan = self._plans[place] = _Plan(
-            name=check_name(topic.name),
-            capabilities=self._capabilities_of(topic.name),
+            name=topic.name,
+            capabilities=capabilities,
+            body_bytes_max=capabilities.message_bytes_max,
             encode=encoder_for(content_type),
             content_type=content_type,
             type_name=type_name(topic.type),
@@ -290,13 +287,6 @@ def _due(now: float, delay: Duration | None, at: Instant | None) -> float:
     if at is not None:
         raise ConfigurationError("give delay= or at=, not both")
     return now + seconds(delay, name="delay")
-
-
-def _check_key(key: str) -> str:
-    """Check an ordering key; the usual short ASCII one without encoding it."""
-    if not (key.__class__ is str and len(key) <= KEY_BYTES_MAX and key.isascii()):
-        check_key(key)
-    return key
 
 
 def _check_text(value: str, name: str) -> None:

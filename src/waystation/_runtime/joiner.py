@@ -3,6 +3,8 @@
 There is no timer. When nothing is being sent, the next turn of the event loop sends, so that everything published in
 this turn goes together; while a batch is on its way, what arrives becomes the next one. The slower the medium, the
 larger the batches: a flush that takes a millisecond is shared by all that were published meanwhile.
+
+Where messages stay in this process there is neither a flush nor a system call to share: they are handed over at once.
 """
 
 from __future__ import annotations
@@ -15,7 +17,13 @@ from typing import TypeAlias
 
 from .._core.delivery import Receipt
 from .._core.errors import Disconnected, SendRejected, SendUnconfirmed, WaystationError
-from .._core.limits import BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, SEND_QUEUE_MESSAGES_MAX, SEND_TIMEOUT_S
+from .._core.limits import (
+    BATCH_BYTES_MAX,
+    BATCH_MESSAGES_MAX,
+    SEND_QUEUE_MESSAGES_MAX,
+    SEND_TIMEOUT_S,
+    SEND_TURN_MESSAGES_MAX,
+)
 from .._core.message import Message
 from .._core.ports import Transport
 
@@ -23,22 +31,20 @@ Outcome: TypeAlias = Receipt | WaystationError
 """What became of one message: a receipt, or why there is none."""
 
 
+#: Batches that may wait to be sent. It bounds their bytes too.
+_QUEUE_PARTS_MAX = SEND_QUEUE_MESSAGES_MAX // BATCH_MESSAGES_MAX
+
+
 class _Part:
     """One batch to be: its messages, and who waits for how many of their outcomes, in the same order."""
 
-    __slots__ = ("messages", "size_bytes", "waiters")
+    __slots__ = ("bytes_free", "messages", "messages_free", "waiters")
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
-        self.size_bytes = 0
         self.waiters: list[asyncio.Future[Outcome] | tuple[asyncio.Future[list[Outcome]], int]] = []
-
-    def takes(self, count: int, size_bytes: int) -> bool:
-        """Whether so much more fits. A message of the maximum size fits into an empty part."""
-        return not self.messages or (
-            len(self.messages) + count <= BATCH_MESSAGES_MAX
-            and self.size_bytes + size_bytes <= BATCH_BYTES_MAX
-        )
+        self.messages_free = BATCH_MESSAGES_MAX
+        self.bytes_free = BATCH_BYTES_MAX
 
     def hand_out(self, outcomes: Sequence[Outcome]) -> None:
         """Tell everybody who still waits."""
@@ -64,17 +70,33 @@ class Joiner:
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
+        facts = transport.capabilities
+        self._at_once = not facts.persistent and not facts.multi_process
+        self._sent_in_turn = 0
+        #: Whether so much waits to be sent that publishers must wait too (`room`).
+        self.full = False
         self._loop = asyncio.get_running_loop()
         self._parts: deque[_Part] = deque()
-        self._queued = 0
+        self._last: _Part | None = None  # the end of the queue, if anything waits
         self._room = asyncio.Event()
         self._sender: asyncio.Task[None] | None = None
         self._closed = False
 
-    @property
-    def full(self) -> bool:
-        """Whether so much waits to be sent that publishers must wait too (`room`)."""
-        return self._queued >= SEND_QUEUE_MESSAGES_MAX
+    async def send(self, message: Message) -> Outcome:
+        """Send one message, joined with others, and return what became of it.
+
+        Raises:
+            Disconnected: The bus was closed.
+        """
+        if self._at_once and self._sender is None and not self._closed:
+            self._sent_in_turn += 1
+            if self._sent_in_turn >= SEND_TURN_MESSAGES_MAX:
+                self._sent_in_turn = 0
+                await asyncio.sleep(0)
+            return (await self._deliver([message]))[0]
+        if self.full:
+            await self.room()
+        return await self.put(message)
 
     async def room(self) -> None:
         """Wait until there is room in the queue: the back-pressure of publishing."""
@@ -88,12 +110,15 @@ class Joiner:
         Raises:
             Disconnected: The bus was closed.
         """
-        future: asyncio.Future[Outcome] = self._loop.create_future()
         size = len(message.body)
-        part = self._part_for(1, size)
+        part = self._last
+        if part is None or not part.messages_free or part.bytes_free < size:
+            part = self._begin()
+        future: asyncio.Future[Outcome] = self._loop.create_future()
         part.messages.append(message)
         part.waiters.append(future)
-        part.size_bytes += size
+        part.messages_free -= 1
+        part.bytes_free -= size
         return future
 
     def put_all(self, messages: Sequence[Message]) -> asyncio.Future[list[Outcome]]:
@@ -103,70 +128,83 @@ class Joiner:
             Disconnected: The bus was closed.
         """
         assert len(messages) <= BATCH_MESSAGES_MAX, "the caller cuts what is larger than a batch"
+        count, size = len(messages), sum([len(message.body) for message in messages])
+        part = self._last
+        if part is None or part.messages_free < count or part.bytes_free < size:
+            part = self._begin()
         future: asyncio.Future[list[Outcome]] = self._loop.create_future()
-        size = sum([len(message.body) for message in messages])
-        part = self._part_for(len(messages), size)
         part.messages += messages
-        part.waiters.append((future, len(messages)))
-        part.size_bytes += size
+        part.waiters.append((future, count))
+        part.messages_free -= count
+        part.bytes_free -= size
         return future
 
     async def close(self) -> None:
         """Send what waits, and take no more. May be called twice."""
-        self._closed = True
+        self._closed, self._last = True, None
         if self._sender is not None:
             await asyncio.wait([self._sender])
 
-    def _part_for(self, count: int, size_bytes: int) -> _Part:
-        """Return the part at the end of the queue in which there is room for this much."""
+    def _begin(self) -> _Part:
+        """Begin a new part at the end of the queue. A message of the maximum size fits into an empty one."""
         if self._closed:
             raise Disconnected("the bus was closed: nothing was sent")
-        self._queued += count
+        part = self._last = _Part()
+        self._parts.append(part)
+        self.full = len(self._parts) >= _QUEUE_PARTS_MAX
         if self._sender is None:
             # An empty context: the sender works for everybody, not for the handler that happened to be first.
             self._sender = self._loop.create_task(self._send_parts(), context=Context())
-        if not self._parts or not self._parts[-1].takes(count, size_bytes):
-            self._parts.append(_Part())
-        return self._parts[-1]
+        return part
+
+    def _take(self) -> _Part:
+        """Take the part at the front of the queue: nothing is added to it any more."""
+        part = self._parts.popleft()
+        if part is self._last:
+            self._last = None
+        self.full = False
+        self._room.set()
+        return part
 
     async def _send_parts(self) -> None:
         """Send until nothing waits. A task for each burst, not for each message."""
         try:
             while self._parts:
-                part = self._parts.popleft()
-                part.hand_out(await self._send(part))
-                self._queued -= len(part.messages)
-                self._room.set()
+                part = self._take()
+                try:
+                    part.hand_out(await self._deliver(part.messages))
+                except asyncio.CancelledError:
+                    part.hand_out(_unknown(part.messages, "the event loop ended while this was being sent"))
+                    raise
         finally:
             self._sender = None
             while self._parts:  # only when this task was cancelled: the loop is ending
-                part = self._parts.popleft()
-                part.hand_out(
-                    [SendRejected("the event loop ended before this was sent")] * len(part.messages)
-                )
+                part = self._take()
+                error = SendRejected("the event loop ended before this was sent")
+                part.hand_out([error] * len(part.messages))
 
-    async def _send(self, part: _Part) -> Sequence[Outcome]:
+    async def _deliver(self, messages: list[Message]) -> Sequence[Outcome]:
         """Send one batch. Whatever happens, there is an outcome for each of its messages."""
         try:
-            async with asyncio.timeout(SEND_TIMEOUT_S):
-                outcomes = await self.transport.send(part.messages)
-        except asyncio.CancelledError:
-            part.hand_out(_unknown(part, "the event loop ended while this was being sent"))
-            raise
+            if self._at_once:
+                outcomes = await self.transport.send(messages)
+            else:
+                async with asyncio.timeout(SEND_TIMEOUT_S):
+                    outcomes = await self.transport.send(messages)
         except TimeoutError as error:
-            return _unknown(part, f"no confirmation within {SEND_TIMEOUT_S:g} s", error)
+            return _unknown(messages, f"no confirmation within {SEND_TIMEOUT_S:g} s", error)
         except WaystationError as error:
-            return [error] * len(part.messages)
+            return [error] * len(messages)
         except Exception as error:  # noqa: BLE001 - a driver's own error reaches the publisher as what it means
-            return _unknown(part, f"{type(error).__name__}: {error}", error)
-        if len(outcomes) != len(part.messages):
-            return _unknown(part, f"{len(outcomes)} outcomes came back for {len(part.messages)} messages")
+            return _unknown(messages, f"{type(error).__name__}: {error}", error)
+        if len(outcomes) != len(messages):
+            return _unknown(messages, f"{len(outcomes)} outcomes came back for {len(messages)} messages")
         return outcomes
 
 
-def _unknown(part: _Part, text: str, cause: BaseException | None = None) -> list[Outcome]:
+def _unknown(messages: list[Message], text: str, cause: BaseException | None = None) -> list[Outcome]:
     outcomes: list[Outcome] = []
-    for message in part.messages:
+    for message in messages:
         error = SendUnconfirmed(f"{text}: the message may have been stored", message_id=message.id)
         error.__cause__ = cause
         outcomes.append(error)

@@ -37,6 +37,7 @@ class Publisher(Composer):
     def __init__(self, routes: Routes, transports: Sequence[Transport], *, source: str, clock: Clock) -> None:
         super().__init__(lambda topic: self.transport_of(topic).capabilities, source=source, clock=clock)
         self._routes = routes
+        self._transports = list(transports)
         self._joiners = [Joiner(transport) for transport in transports]
         # Both bounded by beginning anew: each entry can be worked out again.
         self._joiner_of: dict[str, Joiner] = {}
@@ -53,7 +54,7 @@ class Publisher(Composer):
         Raises:
             TransportError: The message was rejected, or what became of it is unknown. Cancelling leaves it unknown.
         """
-        outcome = await (await self.put(message, via=via))
+        outcome = await self._joiner(message.topic, via).send(message)
         if isinstance(outcome, Receipt):
             return outcome
         raise outcome.with_traceback(None)  # one error may be raised to each publisher of a batch
@@ -152,9 +153,7 @@ class Publisher(Composer):
             await joiner.close()
 
     def _joiner(self, topic: str, via: Transport | None = None) -> Joiner:
-        if via is not None:
-            return next(joiner for joiner in self._joiners if joiner.transport is via)
-        joiner = self._joiner_of.get(topic)
+        joiner = self._joiner_of.get(topic) if via is None else self._joiners[self._transports.index(via)]
         if joiner is None:
             if len(self._joiner_of) >= KNOWN_TOPICS_COUNT_MAX:
                 self._joiner_of.clear()
@@ -183,10 +182,8 @@ def _runs(places: list[int], messages: Sequence[Message]) -> list[list[int]]:
 
 def _collect(outcomes: Sequence[Outcome], receipts: list[Receipt]) -> WaystationError | None:
     """Add the receipts among outcomes; return the first error among them."""
-    error: WaystationError | None = None
-    for outcome in outcomes:
-        if isinstance(outcome, Receipt):
-            receipts.append(outcome)
-        else:
-            error = error or outcome
-    return error
+    found = [outcome for outcome in outcomes if isinstance(outcome, Receipt)]
+    receipts += found
+    if len(found) == len(outcomes):
+        return None
+    return next(outcome for outcome in outcomes if not isinstance(outcome, Receipt))
