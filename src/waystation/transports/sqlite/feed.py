@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 #: Bodies that one member holds unsettled, in bytes, beyond which it takes no more: credit in memory, not in messages.
 _CREDIT_BYTES_MAX: Final = 32 * 1024 * 1024
 
+#: How soon a member that holds something looks again for what is due, in seconds. Settling wakes it earlier.
+_BUSY_POLL_S: Final = 0.02
+
 #: With more topics than this a member asks the file which have work, instead of each topic.
 _FEW_TOPICS: Final = 8
 
@@ -115,6 +118,7 @@ class GroupFeed:
         while not self._ready:
             if self._closed:
                 raise Disconnected("this feed is closed")
+            self._leases = [lease for lease in self._leases if not (lease.ended or lease.lost)]
             if self._has_credit():
                 look = _Look(self._look_in, self._stale)
                 self._look_in, self._stale = set(), False
@@ -146,7 +150,6 @@ class GroupFeed:
     def settled(self, settled: Settled) -> None:
         """Bring leases and credit up to what was committed, here or in a transaction."""
         settled.apply()
-        self._leases = [lease for lease in self._leases if not lease.ended]
         if settled.woken:
             self._ring_others(settled.woken)
         self._look_in |= {lease.topic for lease, _, _ in settled.ranges} & self._topics
@@ -211,7 +214,8 @@ class GroupFeed:
             return 0.0  # the last claim skipped something that was settled long ago
         if self._due is None:
             return IDLE_POLL_S
-        return min(IDLE_POLL_S, max(0.0, self._due - self._now()))
+        least = _BUSY_POLL_S if self._leases else 0.0  # a suspect may be due, for which this member is too busy
+        return min(IDLE_POLL_S, max(least, self._due - self._now()))
 
 
 class ReplyFeed:

@@ -278,13 +278,15 @@ class _Opened:
 
     def transaction_committed(self, touched: set[int], settled: list[Settled]) -> None:
         """Tell feeds and other processes what a transaction has changed."""
+        ours: set[int] = set()  # where only this process has something to look for
         for settlement in settled:
             settlement.apply()
-            touched |= settlement.woken | {lease.topic for lease, _, _ in settlement.ranges}
+            touched |= settlement.woken
+            ours |= {lease.topic for lease, _, _ in settlement.ranges}
         if touched:
             self.bell.ring(touched)
         for feed in self.feeds:
-            feed.wake(touched)
+            feed.wake(touched | ours)
 
     async def close(self) -> None:
         """Close feeds, then the writer, then the rest."""
