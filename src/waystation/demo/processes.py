@@ -59,7 +59,7 @@ class Crew:
         await self._start("feeder", _FEEDER, str(limit or 0))
 
     def let_feeder_go_on(self) -> None:
-        """Release the flights that the feeder holds back."""
+        """Let the feeder publish its next part."""
         pipe = self._children["feeder"].stdin
         assert pipe is not None
         pipe.write(b"go on\n")
@@ -101,9 +101,9 @@ class Crew:
 
 async def _end(child: Process) -> None:
     """Ask a process to end, and end it if it does not. Cancelling ends it at once."""
-    if child.returncode is not None:
-        return
-    child.send_signal(signal.SIGTERM)
+    assert child.stdin is not None
+    if child.returncode is None:
+        child.send_signal(signal.SIGTERM)
     try:
         async with asyncio.timeout(STOP_S_MAX):
             await child.wait()
@@ -113,3 +113,4 @@ async def _end(child: Process) -> None:
         if child.returncode is None:
             child.kill()
             await child.wait()
+        child.stdin.close()

@@ -39,9 +39,14 @@ class Progress:
     answer_ms: float | None
 
     @property
+    def ready(self) -> bool:
+        """Whether every group exists."""
+        return self.lag.keys() >= set(GROUPS)
+
+    @property
     def idle(self) -> bool:
         """Whether no group has anything before it."""
-        return self.lag.keys() >= set(GROUPS) and not any(self.lag.values())
+        return self.ready and not any(self.lag.values())
 
     @property
     def deliveries(self) -> int:

@@ -21,7 +21,7 @@ from .view import View
 #: Workers of the group `delays`.
 WORKERS_COUNT: Final = 2
 
-#: The share of the flights after which one of them is ended. Below the share that the feeder publishes unasked.
+#: The share of the flights after which one of them is ended. Below the share that the feeder publishes before it.
 KILL_SHARE: Final = 0.3
 
 #: Pause between two looks, in seconds.
@@ -52,6 +52,7 @@ class Watch:
         self._total = total
         self._begun = begun
         self._requester = Requester(bus, total)
+        self._fed = False
         self._killed: int | None = None
         self._moved: Progress | None = None
         self._first_s: float | None = None
@@ -110,6 +111,9 @@ class Watch:
         self._view.show(now)
         if self._first_s is None and now.published:
             self._first_s = now.elapsed_s
+        if not self._fed and now.ready and len(now.workers) == WORKERS_COUNT:
+            self._fed = True
+            self._crew.let_feeder_go_on()
         if self._killed is None and now.handled["delays"] >= KILL_SHARE * self._total:
             self._kill(now)
         if self._moved is None or now.differs(self._moved):

@@ -1,0 +1,33 @@
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from waystation import Bus
+from waystation.demo import main
+from waystation.demo.director import replay
+from waystation.demo.effects import create_tables
+from waystation.demo.flights import find_csv
+from waystation.demo.processes import DemoFailed
+
+
+async def test_two_thousand_flights_arrive_once_and_in_order_though_a_worker_is_killed() -> None:
+    out = io.StringIO()
+    status = await replay(None, find_csv(), 2000, console=Console(file=out, width=120))
+    assert status == 0, out.getvalue()
+    assert "kill -9" in out.getvalue()
+    assert "DIFFERENT" not in out.getvalue()
+
+
+async def test_a_store_that_holds_an_earlier_run_is_refused(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/flights.db"
+    async with Bus(url) as bus, bus.transaction() as tx:
+        await create_tables(tx)
+    with pytest.raises(DemoFailed, match="holds an earlier run"):
+        await replay(url, find_csv(), 10, console=Console(file=io.StringIO()))
+
+
+def test_a_medium_that_lacks_something_is_refused_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(quick=True, url="memory://") == 2
+    assert "the demo" in capsys.readouterr().err
