@@ -6,7 +6,16 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from waystation.bench.report import Figure, percentile, shown, spread, summarise, to_json, to_table
+from waystation.bench.report import (
+    Figure,
+    peer_lines,
+    percentile,
+    shown,
+    spread,
+    summarise,
+    to_json,
+    to_table,
+)
 
 
 def test_a_figure_is_the_median_of_its_runs_beside_the_median_of_its_limit() -> None:
@@ -40,27 +49,23 @@ def test_the_json_is_a_list_of_objects_with_the_documented_names() -> None:
     assert document[1]["ratio"] == 0.5
 
 
-def test_the_table_shows_value_limit_ratio_spread_and_peers() -> None:
-    figure = summarise(
-        "sqlite.x", "messages/s", [300_123.0, 290_000.0, 310_000.0], limits=[600_000.0], peers={"huey": 2500}
-    )
+def test_the_table_shows_value_limit_ratio_and_spread() -> None:
+    figure = summarise("sqlite.x", "messages/s", [300_123.0, 290_000.0, 310_000.0], limits=[600_000.0])
     out = StringIO()
-    Console(file=out, width=200).print(to_table([figure]))
+    Console(file=out, width=100).print(to_table([figure]))
     heads, row = out.getvalue().splitlines()
-    assert heads.split() == ["figure", "value", "unit", "limit", "value/limit", "spread", "peers"]
-    expected = [
-        "sqlite.x",
-        "300,123",
-        "messages/s",
-        "600,000",
-        "0.50",
-        "290,000",
-        "to",
-        "310,000",
-        "huey",
-        "2,500",
+    assert heads.split() == ["figure", "value", "unit", "limit", "value/limit", "spread"]
+    assert row.split() == ["sqlite.x", "300,123", "messages/s", "600,000", "0.50", "290,000", "to", "310,000"]
+
+
+def test_peers_that_several_figures_share_are_listed_once() -> None:
+    peers = {"huey": 2500.0, "Taskiq": 38.4}
+    figures = [
+        summarise("a", "s", [1.0], peers=peers),
+        summarise("b", "s", [1.0]),
+        summarise("c", "s", [1.0], peers=peers),
     ]
-    assert row.split() == expected
+    assert peer_lines(figures) == ["peers of a, c: huey 2,500, Taskiq 38.4"]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from rich.console import Console
 from waystation import ConfigurationError
 
 from . import memory, sqlite
-from .report import Figure, MeasurementFailed, to_json, to_table
+from .report import Figure, MeasurementFailed, peer_lines, to_json, to_table
 from .scale import FULL, QUICK, Scale
 
 
@@ -64,7 +64,7 @@ def main(*, group: str | None, only: str | None, quick: bool, json_path: Path | 
     """
     measurements = select(group, only)
     console, log = Console(), Console(stderr=True)
-    console.print(machine(), highlight=False)
+    console.print(machine(), highlight=False, soft_wrap=True)
     figures: list[Figure] = []
     failed = False
     for measurement in measurements:
@@ -75,7 +75,9 @@ def main(*, group: str | None, only: str | None, quick: bool, json_path: Path | 
         except MeasurementFailed as error:
             log.print(f"{', '.join(wanted)} failed: {error}", style="red", highlight=False)
             failed = True
-    console.print(to_table(figures), soft_wrap=True)
+    console.print(to_table(figures))
+    for line in peer_lines(figures):
+        console.print(line, highlight=False, style="dim")
     if json_path is not None:
         json_path.write_bytes(to_json(figures))
     return int(failed)

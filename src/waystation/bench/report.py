@@ -67,8 +67,8 @@ def percentile(values: Sequence[float], share: float) -> float:
 def to_table(figures: Sequence[Figure]) -> Table:
     """Return the figures as a table for people."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("figure", "value", "unit", "limit", "value/limit", "spread", "peers"):
-        table.add_column(column, justify="left" if column in ("figure", "unit", "peers") else "right")
+    for column in ("figure", "value", "unit", "limit", "value/limit", "spread"):
+        table.add_column(column, justify="left" if column in ("figure", "unit") else "right", no_wrap=True)
     for figure in figures:
         table.add_row(
             figure.name,
@@ -77,9 +77,18 @@ def to_table(figures: Sequence[Figure]) -> Table:
             "" if figure.limit is None else shown(figure.limit),
             "" if figure.ratio is None else f"{figure.ratio:.2f}",
             spread(figure.runs),
-            ", ".join(f"{peer} {shown(value)}" for peer, value in figure.peers.items()),
         )
     return table
+
+
+def peer_lines(figures: Sequence[Figure]) -> Sequence[str]:
+    """Return what the peers reach, a line for each list of them, with the figures that it belongs to."""
+    owners: dict[str, list[str]] = {}
+    for figure in figures:
+        if figure.peers:
+            listed = ", ".join(f"{peer} {shown(value)}" for peer, value in figure.peers.items())
+            owners.setdefault(listed, []).append(figure.name)
+    return [f"peers of {', '.join(names)}: {listed}" for listed, names in owners.items()]
 
 
 def to_json(figures: Sequence[Figure]) -> bytes:
