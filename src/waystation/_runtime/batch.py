@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Self, TypeVar, Unpack
 
 from .._core.delivery import Receipt
 from .._core.message import Message
@@ -24,7 +24,7 @@ class Batch:
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
         self._messages: list[Message] = []
-        self._commands: dict[str, Topic[Any] | str] = {}
+        self._commands: set[str] = set()
         self.receipts: list[Receipt] = []
         """One for each message, in order, once the block has ended."""
 
@@ -35,7 +35,7 @@ class Batch:
     def send(self, topic: Topic[T] | str, body: T, **options: Unpack[SendOptions]) -> None:
         """Add a command; the options, and what is refused at once, are those of `Bus.send`."""
         message = self._publisher.message(topic, body, **options)
-        self._commands[message.topic] = topic
+        self._commands.add(message.topic)
         self._messages.append(message)
 
     async def __aenter__(self) -> Self:
@@ -47,12 +47,12 @@ class Batch:
         """Send. Raises the first error if some message has no receipt; `receipts` then has those of the others."""
         if error is not None:
             return
-        for topic in self._commands.values():
-            await self._publisher.declare_command(topic)
         transaction = open_transaction(self._publisher)
         if transaction is not None:
-            self.receipts = await transaction.send_messages(self._messages)
+            self.receipts = await transaction.send_messages(self._messages, commands=self._commands)
             return
+        for topic in self._commands:
+            await self._publisher.declare_command(topic)
         outcomes = await self._publisher.send_all(self._messages)
         self.receipts = [outcome for outcome in outcomes if isinstance(outcome, Receipt)]
         for outcome in outcomes:

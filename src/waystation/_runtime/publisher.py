@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import Context
 from typing import Any, TypeVar
 
 from .._core.delivery import Durability, Receipt
@@ -25,6 +27,8 @@ from .resolve import Routes
 
 T = TypeVar("T")
 
+_log = logging.getLogger("waystation.publisher")
+
 
 class Publisher(Composer):
     """Makes messages and sends them. One per connected bus, made on its event loop.
@@ -43,6 +47,7 @@ class Publisher(Composer):
         self._joiner_of: dict[str, Joiner] = {}
         self._declared: set[str] = set()
         self._declaring = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def send(self, message: Message, *, via: Transport | None = None) -> Receipt:
         """Send one message, joined with what is sent at the same time.
@@ -139,6 +144,16 @@ class Publisher(Composer):
                     self._declared.clear()
                 self._declared.add(name)
 
+    def declare_commands_soon(self, topics: Iterable[str]) -> None:
+        """As `declare_command`, without waiting: for what was sent in a transaction, which holds the write lock.
+
+        Should it fail, it is logged; nothing is lost, since a new group begins with the earliest message still kept.
+        """
+        for topic in topics:
+            task = asyncio.get_running_loop().create_task(self.declare_command(topic), context=Context())
+            self._tasks.add(task)
+            task.add_done_callback(self._declared_soon)
+
     def transport_of(self, topic: str) -> Transport:
         """Return the transport that carries a topic.
 
@@ -149,8 +164,15 @@ class Publisher(Composer):
 
     async def close(self) -> None:
         """Send what waits, and take no more. May be called twice."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         for joiner in self._joiners:
             await joiner.close()
+
+    def _declared_soon(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("the group of a command could not be declared: %s", error)
 
     def _joiner(self, topic: str, via: Transport | None = None) -> Joiner:
         joiner = self._joiner_of.get(topic) if via is None else self._joiners[self._transports.index(via)]

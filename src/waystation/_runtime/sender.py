@@ -77,9 +77,13 @@ class Sender:
 
     async def send(self, topic: Topic[T] | str, body: T, **options: Unpack[SendOptions]) -> Receipt:
         """Send a command: one handler gets it (`handle`), and it is kept until there is one. Else as `publish`."""
-        message = self._connected.publisher.message(topic, body, **options)
-        await self._connected.publisher.declare_command(topic)
-        return await self._dispatch(message)
+        publisher = self._connected.publisher
+        transaction = open_transaction(publisher)
+        if transaction is not None:
+            return await transaction.send(topic, body, **options)
+        message = publisher.message(topic, body, **options)
+        await publisher.declare_command(topic)
+        return await publisher.send(message)
 
     async def publish_many(
         self,

@@ -30,6 +30,7 @@ class Transaction:
         self._inner = inner
         self._publisher = publisher
         self._transport = transport
+        self._commands: set[str] = set()
         self._open = True
 
     @property
@@ -62,8 +63,7 @@ class Transaction:
     async def send(self, topic: Topic[T] | str, body: T, **options: Unpack[SendOptions]) -> Receipt:
         """Send a command when, and only if, this commits; as `publish`."""
         message = self._publisher.message(topic, body, **options)
-        await self._publisher.declare_command(topic)
-        (receipt,) = await self.send_messages([message])
+        (receipt,) = await self.send_messages([message], commands=[message.topic])
         return receipt
 
     async def publish_many(
@@ -88,8 +88,15 @@ class Transaction:
             receipts += await self.send_messages(batch)
         return receipts
 
-    async def send_messages(self, messages: Sequence[Message]) -> list[Receipt]:
-        """Send messages that were made already when, and only if, this commits."""
+    async def send_messages(
+        self, messages: Sequence[Message], *, commands: Iterable[str] = ()
+    ) -> list[Receipt]:
+        """Send messages that were made already when, and only if, this commits.
+
+        Args:
+            commands: Their topics of which the group must exist afterwards.
+        """
+        self._commands.update(commands)
         for message in messages:
             if self._publisher.transport_of(message.topic) is not self._transport:
                 raise ConfigurationError(
@@ -114,8 +121,10 @@ class Transaction:
         return self._open and self._publisher is publisher
 
     def end(self) -> None:
-        """Say that it was committed or rolled back: what is published from now on is not part of it."""
-        self._open = False
+        """Say that it is about to be committed or rolled back: what is published from now on is not part of it."""
+        if self._open:
+            self._open = False
+            self._publisher.declare_commands_soon(self._commands)
 
 
 def open_transaction(publisher: Publisher) -> Transaction | None:
@@ -144,14 +153,14 @@ async def transaction_on(transports: Sequence[Transport], publisher: Publisher) 
     token = TRANSACTION.set(transaction)
     try:
         yield transaction
+        transaction.end()
+        await inner.commit()
     except BaseException:
         transaction.end()
         await inner.rollback()
         raise
     finally:
-        transaction.end()
         TRANSACTION.reset(token)
-    await inner.commit()
 
 
 def _transactional(transports: Sequence[Transport]) -> Transport:
