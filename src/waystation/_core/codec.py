@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, Protocol, TypeVar, get_origin, runtime_checkable
 
 import msgspec
+from msgspec import inspect
 
 from .errors import ConfigurationError, DecodeError, EncodeError
 from .message import BYTES, JSON, MSGPACK, TEXT
@@ -89,9 +90,9 @@ def decoder_for(body_type: Any, content_type: str) -> Decoder:
         return _text
     model = body_type if _is_pydantic(body_type) else None
     if media == JSON or media.endswith("+json"):
-        return model.model_validate_json if model else msgspec.json.Decoder(body_type).decode
+        return model.model_validate_json if model else msgspec.json.Decoder(body_type, dec_hook=_decode_other).decode
     if media == MSGPACK or media in ("application/x-msgpack", "application/vnd.msgpack"):
-        return _msgpack_model(model) if model else msgspec.msgpack.Decoder(body_type).decode
+        return _msgpack_model(model) if model else msgspec.msgpack.Decoder(body_type, dec_hook=_decode_other).decode
     raise DecodeError(f"content type {content_type!r} cannot be read as {type_name(body_type)}")
 
 
@@ -103,7 +104,9 @@ def encode(value: Any, content_type: str) -> bytes:
     """
     try:
         return encoder_for(content_type)(value)
-    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # what a model's own serializer raises is its author's choice
         raise EncodeError(f"a {type_name(type(value))} cannot be written as {content_type}: {error}") from error
 
 
@@ -115,9 +118,9 @@ def decode(body: bytes, body_type: Any, content_type: str) -> Any:
     """
     try:
         return decoder_for(body_type, content_type)(body)
-    except DecodeError:
+    except (DecodeError, MemoryError):
         raise
-    except (ValueError, TypeError, RecursionError, msgspec.MsgspecError) as error:
+    except Exception as error:  # what a type's own validator raises is its author's choice
         raise DecodeError(f"not a valid {type_name(body_type)} ({content_type}): {error}") from error
 
 
@@ -129,8 +132,14 @@ def check_type(body_type: Any, where: str) -> None:
     """
     try:
         decoder_for(body_type, JSON)
+        foreign = None if _is_pydantic(body_type) else _foreign_class(inspect.type_info(body_type), set())
     except (TypeError, ValueError, NameError) as error:
         raise ConfigurationError(f"{where}: {type_name(body_type)} cannot be read from a message: {error}") from error
+    if foreign is not None:
+        raise ConfigurationError(
+            f"{where}: a {type_name(foreign)} cannot be read from a message: make it a dataclass, a msgspec Struct "
+            "or a pydantic model"
+        )
 
 
 def type_name(body_type: Any) -> str:
@@ -150,9 +159,28 @@ def _msgpack_model(model: Any) -> Decoder:
 
 def _encode_other(value: Any) -> Any:
     """Write what msgspec does not know: pydantic models, as plain data."""
-    if isinstance(type(value), type) and _is_pydantic(type(value)):
+    if _is_pydantic(type(value)):
         return value.model_dump(mode="json")
     raise NotImplementedError(f"objects of type {type_name(type(value))} are not supported")
+
+
+def _decode_other(body_type: Any, value: Any) -> Any:
+    """Read what msgspec does not know: pydantic models inside other types."""
+    if _is_pydantic(body_type):
+        return body_type.model_validate(value)
+    raise NotImplementedError(f"objects of type {type_name(body_type)} are not supported")
+
+
+def _foreign_class(info: Any, seen: set[int]) -> Any:
+    """Return the first class somewhere inside a type that neither msgspec nor pydantic can build, or None."""
+    if isinstance(info, inspect.CustomType):
+        return None if _is_pydantic(info.cls) else info.cls
+    if not isinstance(info, (inspect.Type, inspect.Field, tuple)) or id(info) in seen:
+        return None
+    seen.add(id(info))
+    parts = info if isinstance(info, tuple) else [getattr(info, name) for name in info.__struct_fields__]
+    found = (_foreign_class(part, seen) for part in parts)
+    return next((each for each in found if each is not None), None)
 
 
 def _checked(wanted: type, write: Encoder) -> Encoder:
