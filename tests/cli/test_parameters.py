@@ -1,7 +1,7 @@
 import pytest
 
 from waystation import ConfigurationError
-from waystation.cli.parameters import duration_of, headers_of, positional
+from waystation.cli.parameters import headers_of, positional, seconds_of
 from waystation.cli.target import VARIABLE, is_target
 
 
@@ -63,6 +63,11 @@ def test_a_header_without_a_name_or_value_is_refused(pair: str) -> None:
 
 
 def test_durations_are_seconds_or_have_a_unit() -> None:
-    assert duration_of("1.5") == 1.5
-    assert duration_of("2m") == "2m"
-    assert duration_of(None) is None
+    assert seconds_of("1.5", "--delay") == 1.5
+    assert seconds_of("2m", "--delay") == 120
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "inf", "nan", ""])
+def test_a_wrong_duration_is_told_with_its_option(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"--delay='?{text}"):
+        seconds_of(text, "--delay")

@@ -13,7 +13,7 @@ from waystation._core.delivery import Durability
 
 from .output import Row, console, print_json, show_facts, show_rows
 from .parameters import AsJson, positional
-from .target import Target, bus_at
+from .target import Target, bus_at, check_exists
 
 #: What each level means, as the end of "When publish returns, a message …".
 LEVELS = {
@@ -32,6 +32,7 @@ def doctor(target: Target = None, *, as_json: AsJson = False) -> None:
     Example: `waystation doctor sqlite:///shop.db`
     """
     (where,) = positional([], target)
+    check_exists(where)
     report = asyncio.run(_examine(bus_at(where)))
     if as_json:
         print_json(report)

@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from waystation import ConfigurationError
-from waystation._core.duration import Duration
+from waystation._core.duration import seconds
 
 from .target import with_target
 
@@ -62,14 +62,16 @@ def headers_of(pairs: Sequence[str] | None) -> dict[str, str] | None:
     return headers or None
 
 
-def duration_of(text: str | None) -> Duration | None:
-    """Return a duration as typed: a number is in seconds, like everywhere; otherwise it has a unit."""
-    if text is None:
-        return None
+def seconds_of(text: str, option: str) -> float:
+    """Return a duration as typed, in seconds: a bare number is in seconds, like everywhere.
+
+    Raises:
+        ConfigurationError: It is not a duration; the sentence names the option.
+    """
     try:
-        return float(text)
+        return seconds(float(text), name=option)
     except ValueError:
-        return text
+        return seconds(text, name=option)
 
 
 def _usage(names: Sequence[str]) -> str:

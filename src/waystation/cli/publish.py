@@ -15,7 +15,7 @@ from waystation._core.topic import check_name
 from waystation._core.url import did_you_mean
 
 from .output import print_json, say
-from .parameters import AsJson, Headers, Key, duration_of, headers_of, positional
+from .parameters import AsJson, Headers, Key, headers_of, positional, seconds_of
 from .target import Target, bus_at
 
 
@@ -72,8 +72,8 @@ def publish(
             value,
             key=key,
             headers=headers_of(header),
-            delay=duration_of(delay),
-            expires=duration_of(expires),
+            delay=None if delay is None else seconds_of(delay, "--delay"),
+            expires=None if expires is None else seconds_of(expires, "--expires"),
             priority=priority,
             dedupe_key=dedupe_key,
             message_id=message_id,

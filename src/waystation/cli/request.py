@@ -10,10 +10,9 @@ import msgspec
 import typer
 
 from waystation import Bus, Endpoint
-from waystation._core.duration import Duration
 from waystation._core.limits import REQUEST_TIMEOUT_S
 
-from .parameters import Headers, Key, duration_of, headers_of, positional
+from .parameters import Headers, Key, headers_of, positional, seconds_of
 from .publish import json_body
 from .target import Target, bus_at
 
@@ -40,21 +39,22 @@ def request(
     """
     where, name, text = positional(["ENDPOINT", "BODY"], target, endpoint, body)
     asked: Endpoint[Any, bytes] = Endpoint(name, msgspec.Raw, bytes)
-    wait = duration_of(timeout)
-    assert wait is not None
-    _print_reply(asyncio.run(_request(bus_at(where), asked, json_body(text), wait, headers_of(header), key)))
+    timeout_s = seconds_of(timeout, "--timeout")
+    _print_reply(
+        asyncio.run(_request(bus_at(where), asked, json_body(text), timeout_s, headers_of(header), key))
+    )
 
 
 async def _request(
     bus: Bus,
     endpoint: Endpoint[Any, bytes],
     body: msgspec.Raw,
-    timeout: Duration,
+    timeout_s: float,
     headers: dict[str, str] | None,
     key: str | None,
 ) -> bytes:
     async with bus:
-        return await bus.request(endpoint, body, timeout=timeout, headers=headers, key=key)
+        return await bus.request(endpoint, body, timeout=timeout_s, headers=headers, key=key)
 
 
 def _print_reply(body: bytes) -> None:

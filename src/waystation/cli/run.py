@@ -15,12 +15,11 @@ from typing import Annotated
 import typer
 
 from waystation import Bus, supervise
-from waystation._core.duration import seconds
 from waystation._core.exitcode import ExitCode
 from waystation._core.limits import DRAIN_S, KILL_GRACE_S
 
 from .logs import LogFormat, LogLevel, log_to_stderr
-from .parameters import duration_of
+from .parameters import seconds_of
 from .target import load_bus
 
 _log = logging.getLogger("waystation.run")
@@ -59,7 +58,7 @@ def run(
     Example: `waystation run shop:bus --processes 2`
     """
     log_to_stderr(log_level, log_format)
-    drain_s = seconds(duration_of(drain) or 0.0, name="--drain")
+    drain_s = seconds_of(drain, "--drain")
     if supervised:
         _end_with_parent(drain_s)
     bus = load_bus(place)

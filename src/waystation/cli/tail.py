@@ -54,7 +54,7 @@ async def _tail(
 ) -> int:
     """Show messages; return how many. With `follow` only Ctrl-C ends it."""
     shown = 0
-    async with inspector_at(target) as inspector:
+    async with inspector_at(target, create=follow) as inspector:
         offsets = await _offsets(inspector, pattern)
         first = {topic: max(0, offset - count) for topic, offset in offsets.items()}
         last = [

@@ -11,12 +11,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
+from urllib.parse import unquote
 
 import typer
 
 from waystation import Bus, ConfigurationError, WaystationError
 from waystation._core.inspection import Inspector
-from waystation._core.url import did_you_mean
+from waystation._core.url import did_you_mean, parse_url
 
 #: Where commands look when no TARGET is given.
 VARIABLE = "WAYSTATION_URL"
@@ -67,15 +68,34 @@ def bus_at(target: str) -> Bus:
 
 
 @asynccontextmanager
-async def inspector_at(target: str) -> AsyncIterator[Inspector]:
+async def inspector_at(target: str, *, create: bool = False) -> AsyncIterator[Inspector]:
     """Connect, and look into the medium of a target. No handler of a program is started.
+
+    Args:
+        create: Begin a store that is not there yet; else that is an error, for it is a mistyped name.
 
     Raises:
         UnsupportedCapability: It cannot be looked into.
-        ConfigurationError: There is no such bus, or it has several URLs.
+        ConfigurationError: There is no such bus or file, or the bus has several URLs.
     """
+    if not create:
+        check_exists(target)
     async with bus_at(target) as bus:
         yield bus.inspector()
+
+
+def check_exists(target: str) -> None:
+    """Refuse the URL of a file that is not there, before opening it would begin an empty one.
+
+    Raises:
+        ConfigurationError: There is no such file.
+    """
+    if target.startswith("sqlite:///"):
+        file = Path(unquote(parse_url(target).path))
+        if not file.exists():
+            raise ConfigurationError(
+                f"there is no file {str(file.absolute())!r}: nothing was ever sent to {target}"
+            )
 
 
 def load_bus(place: str) -> Bus:
