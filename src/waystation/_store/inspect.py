@@ -30,7 +30,7 @@ _CURSORS = """
     FROM bus_partition p LEFT JOIN bus_cursor c ON c.group_id = ?1 AND c.topic = p.topic AND c.partition = p.number
     WHERE p.topic = ?2"""
 _PENDING = """
-    SELECT coalesce(sum(owner IS NULL AND due <= ?3), 0), coalesce(sum(owner IS NOT NULL), 0),
+    SELECT coalesce(sum(due <= ?3), 0), coalesce(sum(owner IS NOT NULL AND due > ?3), 0),
            coalesce(sum(owner IS NULL AND (due IS NULL OR due > ?3)), 0), min(time)
     FROM bus_pending WHERE group_id = ?1 AND topic = ?2"""
 _OLDEST = """

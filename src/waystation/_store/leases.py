@@ -40,6 +40,9 @@ _DUE = """
     WHERE group_id = ? AND topic = ? AND due <= ? ORDER BY due LIMIT ?"""
 _TAKE_DUE = """
     UPDATE bus_pending SET owner = ?2, token = token + 1, attempt = attempt + 1, due = ?3, suspect = ?4 WHERE id = ?1"""
+_HAS_BLOCKED = """
+    SELECT 1 FROM bus_pending
+    WHERE group_id = ? AND topic = ? AND partition = ? AND key IS NOT NULL LIMIT 1"""
 _PARK = """
     INSERT INTO bus_pending (group_id, topic, partition, place, key, attempt, due, suspect, reason, time, message)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
@@ -99,6 +102,8 @@ class Claim:
 
     deliveries: list[Delivery] = field(default_factory=list)
     leases: list[RangeLease | PendingLease] = field(default_factory=list)
+    unread: list[RangeLease] = field(default_factory=list)  # to be read once the claim has committed
+    count: int = 0  # messages, those of unread ranges included
     more: bool = False  # whether there was more than the limit
 
 
@@ -110,6 +115,7 @@ class Member:
     owner: str
     ordered: bool
     busy: bool = False
+    careful: bool = False  # read under the write lock, after a plain range could not be read
 
 
 def claim(
@@ -126,12 +132,28 @@ def claim(
     rows = fetch(connection, _FREE_CURSORS, (member.group, topic, now))
     rows.sort(key=_least_recently_leased)
     for row in rows:
-        room = limit - len(found.deliveries)
+        room = limit - found.count
         if room <= 0:
             found.more = True
             break
         _claim_range(log, connection, member, topic, row, room, now, deadline, found)
     return found
+
+
+def read_plain(log: Log, lease: RangeLease) -> list[Delivery] | None:
+    """Return the deliveries of a range that was claimed unread.
+
+    None if something is wrong with it (its front was deleted, a segment is damaged): then release it, and claim it
+    again with `Member.careful`.
+    """
+    try:
+        messages = log.read(lease.topic, lease.partition, lease.next, lease.leased_to)
+    except DamagedSegment:
+        return None
+    if len(messages) != lease.leased_to - lease.next:
+        return None
+    lease.bytes = sum([len(message.body) for message in messages])
+    return [Delivery(message, 1, (lease, place)) for place, message in enumerate(messages, lease.next)]
 
 
 def topics_with_work(connection: apsw.Connection, group: int, now: float) -> set[int]:
@@ -256,6 +278,7 @@ def _claim_due(
             )
         )
         found.deliveries.append(Delivery(unpack(data), attempt + 1, found.leases[-1]))
+        found.count += 1
     return bool(suspects)
 
 
@@ -277,6 +300,13 @@ def _claim_range(
     if previous_owner is not None:
         _suspect(log, connection, lease, leased_to, now)
     lease.leased_to = min(ends, lease.next + max(room, lease.done.bit_length()))
+    lease.more_behind = lease.leased_to < ends
+    if _is_plain(connection, member, lease):
+        connection.execute(_TAKE_CURSOR, _cursor_row(lease, member.owner, deadline))
+        found.leases.append(lease)
+        found.unread.append(lease)
+        found.count += lease.leased_to - lease.next
+        return
     messages = _read(log, connection, lease, ends, now)
     if member.ordered:
         _park_blocked(connection, lease, messages)
@@ -291,10 +321,20 @@ def _claim_range(
         found.more = True
         return
     connection.execute(_TAKE_CURSOR, _cursor_row(lease, member.owner, deadline))
-    lease.more_behind = lease.leased_to < ends
     lease.bytes = sum([len(delivery.message.body) for delivery in deliveries])
     found.leases.append(lease)
     found.deliveries.extend(deliveries)
+    found.count += len(deliveries)
+
+
+def _is_plain(connection: apsw.Connection, member: Member, lease: RangeLease) -> bool:
+    """Say whether a range can be delivered as it is, so that its messages need not be read under the write lock."""
+    if lease.done or member.careful:
+        return False
+    blocked = (
+        member.ordered and connection.execute(_HAS_BLOCKED, (lease.group, lease.topic, lease.partition)).get
+    )
+    return not blocked
 
 
 def _cursor_row(lease: RangeLease, owner: str | None, deadline: float) -> tuple[apsw.SQLiteValue, ...]:

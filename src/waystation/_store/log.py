@@ -11,6 +11,7 @@ import itertools
 import secrets
 import zlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import apsw
@@ -65,6 +66,43 @@ def unpack(data: bytes) -> Message:
     return _decode_one(data)
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A batch worked out before the write lock is taken: what is left to do is to write it."""
+
+    segments: list[tuple[str, int | None, int, bytes]]  # topic, partition (None: any), count, messages
+    scheduled: list[Message]
+    replies: list[Message]
+
+
+def prepare(messages: Sequence[Message], now: float) -> Prepared:
+    """Sort a batch into segments and encode them.
+
+    Messages with a `deliver_at` in the future will wait for it; replies go to their address. The rest becomes one
+    segment per topic and partition, in the order given; runs without a key are cut.
+    """
+    keyed: dict[tuple[str, int], list[Message]] = {}
+    keyless: dict[str, list[Message]] = {}
+    scheduled: list[Message] = []
+    for message in messages:
+        if message.deliver_at is not None and message.deliver_at > now:
+            scheduled.append(message)
+        elif message.key is not None:
+            keyed.setdefault((message.topic, partition_of(message.key)), []).append(message)
+        else:
+            keyless.setdefault(message.topic, []).append(message)
+    replies = [reply for topic in keyless if is_reply_address(topic) for reply in keyless[topic]]
+    segments: list[tuple[str, int | None, int, bytes]] = [
+        (topic, partition, len(run), _encode(run)) for (topic, partition), run in keyed.items()
+    ]
+    for topic, run in keyless.items():
+        if not is_reply_address(topic):
+            segments += [
+                (topic, None, len(part), _encode(part)) for part in _chunks(run, KEYLESS_RUN_MESSAGES_MAX)
+            ]
+    return Prepared(segments, scheduled, replies)
+
+
 class DamagedSegment(Exception):
     """A segment whose checksum does not fit its bytes."""
 
@@ -89,35 +127,24 @@ class Log:
         self._topic_ids.clear()
 
     def append(self, messages: Sequence[Message], now: float) -> set[int]:
-        """Write a batch; return the topics that have something new, with `OTHERS` and `NEW_TOPIC` among them.
+        """Prepare and write a batch in one go."""
+        return self.write(prepare(messages, now), now)
 
-        Messages with a `deliver_at` in the future wait in `scheduled`; replies go to `reply`. The rest becomes one
-        segment per topic and partition, in the order given.
-        """
-        places: dict[tuple[str, int], list[Message]] = {}
-        keyless: dict[str, list[Message]] = {}
+    def write(self, prepared: Prepared, now: float) -> set[int]:
+        """Write a batch; return the topics that have something new, with `OTHERS` and `NEW_TOPIC` among them."""
         touched: set[int] = set()
-        for message in messages:
-            if message.deliver_at is not None and message.deliver_at > now:
+        if prepared.scheduled or prepared.replies:
+            touched.add(OTHERS)
+            for message in prepared.scheduled:
                 self._schedule(message)
-                touched.add(OTHERS)
-            elif message.key is not None:
-                places.setdefault((message.topic, partition_of(message.key)), []).append(message)
-            else:
-                keyless.setdefault(message.topic, []).append(message)
-        for topic, run in keyless.items():
-            if is_reply_address(topic):
-                self._add_replies(run, now)
-                touched.add(OTHERS)
-                continue
-            for part in _chunks(run, KEYLESS_RUN_MESSAGES_MAX):
-                places.setdefault((topic, next(self._turn) % PARTITIONS_COUNT), []).extend(part)
-        for (topic, partition), batch in places.items():
+            self._add_replies(prepared.replies, now)
+        for topic, partition, count, data in prepared.segments:
             if topic not in self._topic_ids:
                 touched.add(NEW_TOPIC)
             topic_id = self.topic_id(topic)
             touched.add(topic_id)
-            self._add_segment(topic_id, partition, batch, now)
+            number = next(self._turn) % PARTITIONS_COUNT if partition is None else partition
+            self._add_segment(topic_id, number, count, data, now)
         return touched
 
     def topic_id(self, name: str) -> int:
@@ -165,9 +192,8 @@ class Log:
         self._connection.executemany("DELETE FROM bus_scheduled WHERE id = ?", [(row[0],) for row in rows])
         return self.append([unpack(row[1]) for row in rows], now)
 
-    def _add_segment(self, topic: int, partition: int, messages: list[Message], now: float) -> None:
+    def _add_segment(self, topic: int, partition: int, count: int, data: bytes, now: float) -> None:
         run = self._connection.execute
-        data, count = _encode(messages), len(messages)
         ends = run(_ADVANCE_PARTITION, (topic, partition, count)).get
         offset = run(_ADVANCE_TOPIC, (topic, count)).get
         run(

@@ -25,7 +25,6 @@ from .._core.limits import (
     RETENTION_SWEEP_S,
     UNREAD_RETENTION_S,
     WAL_ALARM_BYTES,
-    WAL_CHECKPOINT_BYTES,
 )
 from .clock import StoreClock
 from .database import connect
@@ -33,13 +32,14 @@ from .rows import fetch
 
 logger = logging.getLogger("waystation.store")
 
-#: Rows deleted in one transaction: a few milliseconds of the write lock.
-_DELETE_ROWS_MAX: Final = 500
+#: Segments deleted in one transaction: a few milliseconds of the write lock.
+_DELETE_ROWS_MAX: Final = 50
 
-#: Free pages given back to the file system in one transaction.
-_VACUUM_PAGES_MAX: Final = 2000
+#: Free pages given back to the file system in one transaction: a few milliseconds again.
+_VACUUM_PAGES_MAX: Final = 256
 
-#: Free pages that are left in the file for the next messages: 16 MiB.
+#: Free pages that are left in the file for the next messages, 16 MiB, or half of the file if that is more: what is
+#: given back under load is soon wanted again.
 _FREE_PAGES_KEPT: Final = 2048
 
 #: How often the inbox is swept, in sweeps: it is a whole scan.
@@ -94,36 +94,41 @@ class Maintenance:
         swept = time.monotonic()
         try:
             while not self._stopping:
-                self._wake.wait(max(0.0, swept + RETENTION_SWEEP_S - time.monotonic()))
+                nudged = self._wake.wait(max(0.0, swept + RETENTION_SWEEP_S - time.monotonic()))
                 self._wake.clear()
                 with _elected(self._lock) as mine:
-                    if not mine or self._stopping:
-                        swept = time.monotonic()
-                        continue
-                    with _tolerant():
-                        self._checkpoint(connection)
+                    if mine and nudged and not self._stopping:
+                        with _tolerant():
+                            self._checkpoint(connection)
                     if time.monotonic() - swept >= RETENTION_SWEEP_S:
                         swept = time.monotonic()
-                        with _tolerant():
-                            self._sweep(connection)
+                        if mine and not self._stopping:
+                            with _tolerant():
+                                self._sweep(connection)
         finally:
             connection.close()
 
     def _checkpoint(self, connection: apsw.Connection) -> None:
-        if self.wal_bytes() < WAL_CHECKPOINT_BYTES:
-            return
-        # Most of the work beside the writers, then the rest with the lock held, so that the log starts anew.
+        """Write the log back, most of it beside the writers, the rest with the lock held, so that it starts anew.
+
+        Its file keeps its size, since overwriting blocks is cheaper to flush than appending new ones; what a long
+        reader has made it grow to is cut off once that has ended.
+        """
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        with contextlib.suppress(apsw.BusyError):
-            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         grown = self.wal_bytes() > WAL_ALARM_BYTES
-        if grown and not self._alarmed:
-            logger.warning(
-                "the write-ahead log of %s has %d MiB: some process reads without end and keeps it from shrinking",
-                self._path,
-                self.wal_bytes() >> 20,
-            )
-        self._alarmed = grown
+        mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if grown else apsw.SQLITE_CHECKPOINT_RESTART
+        try:
+            connection.wal_checkpoint(mode=mode)
+        except apsw.BusyError:
+            if grown and not self._alarmed:
+                logger.warning(
+                    "the write-ahead log of %s has %d MiB: some process reads without end and keeps it from shrinking",
+                    self._path,
+                    self.wal_bytes() >> 20,
+                )
+            self._alarmed = grown
+        else:
+            self._alarmed = False
 
     def _sweep(self, connection: apsw.Connection) -> None:
         now = self._clock.now()
@@ -135,8 +140,12 @@ class Maintenance:
             connection.execute("DELETE FROM bus_reply WHERE expires < ?", (now,))
         if self._sweeps % _INBOX_EVERY_SWEEPS == 0:
             connection.execute("DELETE FROM bus_inbox WHERE seen < ?", (now - INBOX_RETENTION_S,))
-        while connection.pragma("freelist_count") > _FREE_PAGES_KEPT and not self._stopping:
+        while self._has_spare_pages(connection) and not self._stopping:
             connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES_MAX})").fetchall()
+
+    def _has_spare_pages(self, connection: apsw.Connection) -> bool:
+        free, total = connection.pragma("freelist_count"), connection.pragma("page_count")
+        return bool(free > max(_FREE_PAGES_KEPT, total // 2))
 
     def _delete(self, connection: apsw.Connection, statement: str, bindings: tuple[float, ...]) -> None:
         while not self._stopping:

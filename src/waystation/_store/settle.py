@@ -1,7 +1,8 @@
 """Ending deliveries: one row for a range, whatever the number of messages in it.
 
 A settlement is written inside its caller's transaction and takes effect in memory only when that has committed
-(`Settled.apply`), so a transaction that is rolled back leaves every lease as it was.
+(`Settled.apply`), so a transaction that is rolled back leaves every lease as it was. What is already settled is read
+from the file and not from the lease in memory: another transaction of this process may have committed a moment ago.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ import apsw
 
 from .._core.delivery import ACCEPT, Accept, DeadLetter, Delivery, Release, Retry, Settlement
 from .leases import PendingLease, RangeLease, bitmap_bytes, bury, park
+from .rows import fetch_one
 
+_CURSOR = """
+    SELECT next, done FROM bus_cursor WHERE group_id = ? AND topic = ? AND partition = ? AND token = ?"""
 _MOVE_CURSOR = """
     UPDATE bus_cursor SET next = ?, done = ?, owner = CASE WHEN ? THEN NULL ELSE owner END
     WHERE group_id = ? AND topic = ? AND partition = ? AND token = ?"""
@@ -32,7 +36,7 @@ class _RangeOutcomes:
     """What one settlement says about one range."""
 
     places: list[int] = field(default_factory=list)  # settled for good, or moved to a row of their own
-    others: list[tuple[int, Delivery, Settlement]] = field(default_factory=list)  # all but Accept
+    others: dict[int, Outcome] = field(default_factory=dict)  # by place: all but Accept
 
 
 @dataclass(slots=True)
@@ -46,9 +50,10 @@ class Settled:
     woken: set[int] = field(default_factory=set)  # topics in which something waits for other members now
 
     def apply(self) -> None:
-        """Bring the leases in memory up to what was committed."""
+        """Bring the leases in memory up to what was committed, in whatever order commits are heard of."""
         for lease, first, done in self.ranges:
-            lease.next, lease.done = first, done
+            if first + done.bit_count() >= lease.next + lease.done.bit_count():
+                lease.next, lease.done = first, done
         for lease in self.released:
             lease.next = lease.leased_to
         for row in self.pending:
@@ -70,7 +75,7 @@ def settle(connection: apsw.Connection, outcomes: Sequence[Outcome], now: float)
                 found = ranges[lease] = _RangeOutcomes()
             found.places.append(place)
             if settlement is not ACCEPT and not isinstance(settlement, Accept):
-                found.others.append((place, delivery, settlement))
+                found.others.setdefault(place, (delivery, settlement))
         elif isinstance(token, PendingLease):
             _settle_pending(connection, token, delivery, settlement, now, settled)
     for lease, found in ranges.items():
@@ -86,23 +91,25 @@ def _settle_range(
         return
     if lease.ended:
         return
-    others = [other for other in sorted(found.others, key=_place) if not lease.is_settled(other[0])]
-    clean = _releases_the_rest(lease, found.places, others)
-    if clean:
-        kept = {place for place, _, settlement in others if isinstance(settlement, Release)}
-        first, done = _advance(lease, [place for place in found.places if place not in kept])
-        others = [other for other in others if not isinstance(other[2], Release)]
-    else:
-        first, done = _advance(lease, found.places)
-    ended = clean or first >= lease.leased_to
-    connection.execute(
-        _MOVE_CURSOR,
-        (first, bitmap_bytes(done), ended, lease.group, lease.topic, lease.partition, lease.token),
-    )
-    if connection.changes() == 0:
+    mine = (lease.group, lease.topic, lease.partition, lease.token)
+    cursor = fetch_one(connection, _CURSOR, mine)
+    if cursor is None:
         settled.lost.append(lease)
         return
-    for place, delivery, settlement in others:
+    stored = (int(cursor[0]), int.from_bytes(cursor[1], "little"))
+    others = {
+        place: outcome for place, outcome in sorted(found.others.items()) if not _is_done(stored, place)
+    }
+    first, done = _advance(stored, found.places)
+    released = {place for place, (_, settlement) in others.items() if isinstance(settlement, Release)}
+    # Nothing of the range is held but what is released: the cursor itself goes back, and no row is needed.
+    clean = bool(released) and first >= lease.leased_to
+    if clean:
+        first, done = _advance(stored, [place for place in found.places if place not in released])
+        others = {place: outcome for place, outcome in others.items() if place not in released}
+    ended = clean or first >= lease.leased_to
+    connection.execute(_MOVE_CURSOR, (first, bitmap_bytes(done), ended, *mine))
+    for place, (delivery, settlement) in others.items():
         _move_out(connection, lease, place, delivery, settlement, now)
     if others or clean or (ended and lease.more_behind):
         settled.woken.add(lease.topic)
@@ -111,32 +118,24 @@ def _settle_range(
         settled.released.append(lease)
 
 
-def _advance(lease: RangeLease, places: list[int]) -> tuple[int, int]:
-    """Return the cursor's next place and bitmap once `places` are done too."""
-    done = lease.done
-    fresh = {place for place in places if place >= lease.next}
+def _is_done(stored: tuple[int, int], place: int) -> bool:
+    first, done = stored
+    return place < first or bool(done >> (place - first) & 1)
+
+
+def _advance(stored: tuple[int, int], places: list[int]) -> tuple[int, int]:
+    """Return a cursor's next place and bitmap once `places` are done too."""
+    first, done = stored
+    fresh = {place for place in places if place >= first}
     if fresh:
         lo, hi = min(fresh), max(fresh)
         if hi - lo + 1 == len(fresh):  # the usual case: a run
-            done |= ((1 << len(fresh)) - 1) << (lo - lease.next)
+            done |= ((1 << len(fresh)) - 1) << (lo - first)
         else:
             for place in fresh:
-                done |= 1 << (place - lease.next)
+                done |= 1 << (place - first)
     run = (~done & (done + 1)).bit_length() - 1  # ones from the lowest bit on
-    return lease.next + run, done >> run
-
-
-def _releases_the_rest(
-    lease: RangeLease, places: list[int], others: list[tuple[int, Delivery, Settlement]]
-) -> bool:
-    """Say whether, after this settlement, nothing of the range is held but what is released.
-
-    Then the cursor itself goes back, and nothing needs a row of its own.
-    """
-    if not any(isinstance(settlement, Release) for _, _, settlement in others):
-        return False
-    first, _ = _advance(lease, places)
-    return first >= lease.leased_to
+    return first + run, done >> run
 
 
 def _move_out(
@@ -220,7 +219,3 @@ def _settle_pending(
 def _is_behind(connection: apsw.Connection, lease: RangeLease, key: str, place: int) -> bool:
     found = connection.execute(_IS_BEHIND, (lease.group, lease.topic, lease.partition, key, place)).get
     return bool(found)
-
-
-def _place(other: tuple[int, Delivery, Settlement]) -> int:
-    return other[0]

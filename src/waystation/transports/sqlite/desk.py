@@ -1,106 +1,150 @@
-"""Small transactions beside an event loop: claims and settlements.
+"""Write transactions beside an event loop.
 
-They take a few dozen microseconds, less than a hop to a thread, so they run on the loop, and never wait there: when
-another process holds the write lock, the whole transaction is run in a thread that may wait.
+What a transaction does takes a few dozen microseconds, less than a hop to a thread, and a thread that shares the
+interpreter with a busy loop waits for it at every call. So transactions run on the loop. What may take long does not:
+the lock is waited for by asking again after a pause of the loop's, and a commit that flushes runs in a thread, where it
+needs the interpreter only to return.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import random
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Final, TypeVar
 
 import apsw
 
 from ..._core.errors import Disconnected
-from ..._store.database import connect, set_patience, translated
+from ..._core.limits import STORE_BUSY_S
+from ..._store.database import connect, translated
 from ..._store.log import Log
 
 T = TypeVar("T")
 
-#: Stands for "the write lock is held elsewhere", which no transaction returns.
-_BUSY = object()
+#: Pauses before asking for the write lock again, in seconds: a commit holds it for a fraction of a millisecond, a
+#: flush for about one.
+_FIRST_PAUSES_S: Final = (0.0, 0.0002, 0.0005)
+_PAUSE_S: Final = 0.001
 
 
 class Desk:
-    """One connection for short write transactions, one after another."""
+    """One connection for write transactions, one after another."""
 
-    def __init__(self, path: Path, *, flush: bool, on_long_wal: Callable[[], None]) -> None:
-        self.connection = connect(path, flush=flush, patient=False, on_long_wal=on_long_wal)
+    def __init__(self, path: Path, *, on_long_wal: Callable[[], None]) -> None:
+        self.path = path
+        self.connection = connect(path, flush=False, patient=False, on_long_wal=on_long_wal)
         self.log = Log(self.connection)
-        self._path = path
-        self._may_block = not flush  # a flush takes too long for the loop
-        self._lock = asyncio.Lock()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="waystation-desk")
+        self._flush = False
+        self._turn = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="waystation-commit")
         self._closed = False
 
-    async def write(self, work: Callable[[], T], *, then: Callable[[T], object] | None = None) -> T:
-        """Run `work` in a write transaction; after the commit call `then` with its result, on the loop.
+    async def write(
+        self, work: Callable[[], T], *, then: Callable[[T], object] | None = None, flush: bool = False
+    ) -> T:
+        """Run `work` in a write transaction, and after its commit `then` with its result.
 
-        Cancelling does not stop it: the transaction is finished and `then` is called, so that what is in memory stays
-        true to the file; the cancellation is raised after that.
+        Cancelling before the commit undoes it. During the commit, it is finished and `then` is called, so that what is
+        in memory stays true to the file; the cancellation is raised after that.
+
+        Args:
+            flush: Whether the commit survives a power cut, or only the death of processes.
 
         Raises:
             StoreUnavailable: The lock could not be had, or the disk failed; nothing of it happened.
         """
-        async with self._lock:
+        async with self.turn():
+            await self.begin(flush=flush)
+            with translated(self.path):
+                try:
+                    result = work()
+                    cancelled = await self.commit()
+                except BaseException:
+                    self.undo()
+                    raise
+            if then is not None:
+                then(result)
+        if cancelled is not None:
+            raise cancelled
+        return result
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait until this process's transaction before has ended, and keep the next one waiting.
+
+        Raises:
+            Disconnected: The desk was closed.
+        """
+        async with self._turn:
             if self._closed:
                 raise Disconnected("the bus is closed")
-            result = self._on_loop(work) if self._may_block else _BUSY
-            cancelled: asyncio.CancelledError | None = None
-            if result is _BUSY:
-                result, cancelled = await self._in_thread(work)
-            if then is not None:
-                then(cast("T", result))
-            if cancelled is not None:
-                raise cancelled
-            return cast("T", result)
+            yield
 
-    async def close(self) -> None:
-        """Finish what runs, and close the connection. May be called twice."""
-        async with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._thread.shutdown()
-                self.connection.close()
+    async def begin(self, *, flush: bool) -> None:
+        """Take the write lock. Cancelling leaves no transaction.
 
-    def _on_loop(self, work: Callable[[], T]) -> T | object:
-        with translated(self._path):
-            try:
-                return self._transaction(work)
-            except apsw.BusyError:
-                return _BUSY
+        Raises:
+            StoreUnavailable: Somebody held it for `STORE_BUSY_S`.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + STORE_BUSY_S
+        tries = 0
+        with translated(self.path):
+            if flush is not self._flush:
+                self.connection.pragma("synchronous", "FULL" if flush else "NORMAL")
+                self._flush = flush
+            while True:
+                try:
+                    self._run("BEGIN IMMEDIATE")
+                except apsw.BusyError:
+                    if loop.time() > deadline:
+                        raise
+                else:
+                    return
+                pause = _FIRST_PAUSES_S[tries] if tries < len(_FIRST_PAUSES_S) else _PAUSE_S
+                await asyncio.sleep(pause * (0.5 + random.random()))
+                tries += 1
 
-    async def _in_thread(self, work: Callable[[], T]) -> tuple[T, asyncio.CancelledError | None]:
-        """Run where waiting is allowed. The connection belongs to that thread until it is done, cancelled or not."""
-        running = asyncio.get_running_loop().run_in_executor(self._thread, self._patiently, work)
+    async def commit(self) -> asyncio.CancelledError | None:
+        """Commit; a flush runs in a thread. Return the cancellation that came meanwhile, which changes nothing.
+
+        Raises:
+            apsw.Error: It failed. `undo` it.
+        """
+        if not self._flush:
+            self._run("COMMIT")
+            return None
+        running = asyncio.get_running_loop().run_in_executor(self._thread, self._run, "COMMIT")
         cancelled: asyncio.CancelledError | None = None
         while not running.done():
             try:
                 await asyncio.wait([running])
             except asyncio.CancelledError as error:
                 cancelled = error
-        return running.result(), cancelled
+        running.result()
+        return cancelled
 
-    def _patiently(self, work: Callable[[], T]) -> T:
-        set_patience(self.connection, patient=True)
-        try:
-            with translated(self._path):
-                return self._transaction(work)
-        finally:
-            set_patience(self.connection, patient=False)
+    def undo(self) -> None:
+        """Roll back what is open."""
+        self.log.forget()
+        if self.connection.in_transaction:
+            self._run("ROLLBACK")
 
-    def _transaction(self, work: Callable[[], T]) -> T:
-        run = self.connection.execute
-        run("BEGIN IMMEDIATE")
-        try:
-            result = work()
-            run("COMMIT")
-        except BaseException:
-            self.log.forget()
-            if self.connection.in_transaction:
-                run("ROLLBACK")
-            raise
-        return result
+    def _run(self, statement: str) -> None:
+        """Run one of the statements that bound a transaction.
+
+        They are not cached: a user's statement of the same words must meet the authorizer (`transaction.py`).
+        """
+        self.connection.execute(statement, can_cache=False)
+
+    async def close(self) -> None:
+        """Finish what runs, and close the connection. May be called twice."""
+        async with self._turn:
+            if not self._closed:
+                self._closed = True
+                self._thread.shutdown()
+                self.connection.close()

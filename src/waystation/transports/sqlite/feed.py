@@ -14,6 +14,7 @@ from ..._core.limits import BATCH_MESSAGES_MAX, IDLE_POLL_S, LEASE_S
 from ..._core.ports import Clock, Subscription
 from ..._core.topic import is_pattern
 from ..._store import leases
+from ..._store.database import translated
 from ..._store.groups import topics_matching
 from ..._store.leases import Claim, Member, PendingLease, RangeLease
 from ..._store.log import NEW_TOPIC, OTHERS, unpack
@@ -91,8 +92,9 @@ class GroupFeed:
         clock: Clock,
         now: Callable[[], float],
         ring: Ring,
+        flush: bool,
     ) -> None:
-        self._desk, self._subscription, self._member = desk, subscription, member
+        self._desk, self._subscription, self._member, self._flush = desk, subscription, member, flush
         self._now, self._ring_others = now, ring
         self._waiting = _Waiting(clock)
         self._topics: set[int] = set()
@@ -100,6 +102,8 @@ class GroupFeed:
         self._stale = True  # whether _topics must be read anew
         self._ready: list[Delivery] = []
         self._leases: list[RangeLease | PendingLease] = []
+        self._unread: list[RangeLease] = []
+        self._careful = False
         self._due: float | None = None
         self._closed = False
 
@@ -123,6 +127,8 @@ class GroupFeed:
                 look = _Look(self._look_in, self._stale)
                 self._look_in, self._stale = set(), False
                 await self._desk.write(partial(self._claim, look, limit), then=self._take)
+            if self._unread:
+                await self._read()
             if not self._ready and not await self._waiting.wait(self._patience()):
                 self._look_in |= self._topics
                 self._stale = self._stale or is_pattern(self._subscription.pattern)
@@ -143,7 +149,7 @@ class GroupFeed:
     async def settle(self, outcomes: Sequence[tuple[Delivery, Settlement]]) -> None:
         """Settle in one transaction, however many messages and ranges."""
         settled = await self._desk.write(
-            lambda: settle(self._desk.connection, outcomes, self._now()), then=self.settled
+            lambda: settle(self._desk.connection, outcomes, self._now()), then=self.settled, flush=self._flush
         )
         check_lost(settled)
 
@@ -166,8 +172,24 @@ class GroupFeed:
             await self._desk.write(lambda: leases.release(self._desk.connection, held, self._now()))
             self._ring_others({lease.topic for lease in held})
 
+    async def _read(self) -> None:
+        """Read what was claimed as plain ranges, outside the write lock."""
+        with translated(self._desk.path):
+            while self._unread:
+                lease = self._unread.pop()
+                deliveries = leases.read_plain(self._desk.log, lease)
+                if deliveries is None:
+                    self._leases.remove(lease)
+                    self._careful = True
+                    self._look_in.add(lease.topic)
+                    await self._desk.write(
+                        partial(leases.release, self._desk.connection, [lease], self._now())
+                    )
+                else:
+                    self._ready.extend(deliveries)
+
     def _claim(self, look: _Look, limit: int) -> _Look:
-        """Claim what there is. May run in a thread, so it changes nothing but `look`."""
+        """Claim what there is. It may be undone, so it changes nothing but `look`."""
         connection, log, now = self._desk.connection, self._desk.log, self._now()
         look.promoted = log.promote_due(now, BATCH_MESSAGES_MAX)
         if look.stale or NEW_TOPIC in look.promoted:
@@ -176,19 +198,21 @@ class GroupFeed:
         look.look_in |= look.promoted & self._topics
         if len(look.look_in) > _FEW_TOPICS:
             look.look_in &= leases.topics_with_work(connection, self._member.group, now)
-        member = replace(self._member, busy=bool(self._leases))
+        member = replace(self._member, busy=bool(self._leases), careful=self._careful)
         for topic in tuple(look.look_in):
-            room = limit - len(look.found.deliveries)
+            room = limit - look.found.count
             claim = leases.claim(log, connection, member, topic, room, now, now + LEASE_S)
             look.found.leases.extend(claim.leases)
             look.found.deliveries.extend(claim.deliveries)
-            if not claim.deliveries and not claim.more:
+            look.found.unread.extend(claim.unread)
+            look.found.count += claim.count
+            if not claim.count and not claim.more:
                 look.look_in.discard(topic)
             if claim.leases:
                 member = replace(member, busy=True)
-            if len(look.found.deliveries) >= limit or _is_suspect(claim.leases):
+            if look.found.count >= limit or _is_suspect(claim.leases):
                 break
-        if not look.found.deliveries:
+        if not look.found.count:
             topics = self._topics if look.topics is None else look.topics
             few = topics if len(topics) <= _FEW_TOPICS else ()
             look.due = leases.next_due(connection, self._member.group, tuple(few))
@@ -202,6 +226,8 @@ class GroupFeed:
         self._due = look.due
         self._leases.extend(look.found.leases)
         self._ready.extend(look.found.deliveries)
+        self._unread.extend(look.found.unread)
+        self._careful = False
         if look.promoted:
             self._ring_others(look.promoted)
 
@@ -214,7 +240,9 @@ class GroupFeed:
             return 0.0  # the last claim skipped something that was settled long ago
         if self._due is None:
             return IDLE_POLL_S
-        least = _BUSY_POLL_S if self._leases else 0.0  # a suspect may be due, for which this member is too busy
+        least = (
+            _BUSY_POLL_S if self._leases else 0.0
+        )  # a suspect may be due, for which this member is too busy
         return min(IDLE_POLL_S, max(least, self._due - self._now()))
 
 

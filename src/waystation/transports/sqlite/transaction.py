@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import apsw
 
 from ..._core.delivery import Delivery, Settlement
-from ..._core.errors import ConfigurationError, Disconnected, TransactionLost
+from ..._core.errors import ConfigurationError, TransactionLost
 from ..._core.limits import TRANSACTION_S_MAX
 from ..._core.message import Message
 from ..._core.ports import Clock, Timer
 from ..._store.clock import StoreClock
-from ..._store.database import connect, set_patience, translated
+from ..._store.database import translated
 from ..._store.groups import group_id
-from ..._store.log import Log
 from ..._store.settle import Settled, settle
+from .desk import Desk
 from .feed import check_lost
-
-T = TypeVar("T")
 
 #: What SQLite asks its authorizer about that a user's statement may not do: it would end our transaction or reach
 #: another file.
@@ -42,71 +39,36 @@ _WRITES = (
 )
 
 
-class TransactionDesk:
-    """The connection on which a process's transactions run, one after another."""
+class TransactionDesk(Desk):
+    """The connection on which a process's transactions run, one after another: users' statements among ours."""
 
     def __init__(
-        self, path: Path, clock: Clock, store_clock: StoreClock, on_long_wal: Callable[[], None]
+        self, path: Path, clock: Clock, store_clock: StoreClock, *, on_long_wal: Callable[[], None]
     ) -> None:
-        self.path, self.clock, self.store_clock = path, clock, store_clock
-        self.connection = connect(path, flush=False, patient=False, on_long_wal=on_long_wal)
-        self.log = Log(self.connection)
-        self.lock = asyncio.Lock()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="waystation-transaction")
-        self._flushes = False
+        super().__init__(path, on_long_wal=on_long_wal)
+        self.clock, self.store_clock = clock, store_clock
         self._theirs = False  # whether the statement being prepared is a user's
-        self._closed = False
         self.connection.set_authorizer(self._authorize)
 
-    def set_flush(self, *, flush: bool) -> None:
-        """Choose whether the next transaction's commit survives a power cut."""
-        if self._closed:
-            raise Disconnected("the bus is closed")
-        if flush != self._flushes:
-            self.connection.pragma("synchronous", "FULL" if flush else "NORMAL")
-            self._flushes = flush
-
-    def run(self, statement: str, bindings: Any = ()) -> apsw.Cursor:
-        """Run one of our statements."""
-        return self.connection.execute(statement, bindings, can_cache=False)
-
     def run_theirs(self, statement: str, bindings: Any, *, many: bool) -> list[tuple[Any, ...]]:
-        """Run a user's statement.
+        """Run a user's statement and return its rows.
 
         Raises:
-            ConfigurationError: It would end the transaction, reach another file, or write Waystation's tables.
+            apsw.Error: As SQLite says it, for the user's own mistakes; `apsw.AuthError` for a statement that would end
+                the transaction, reach another file, or write Waystation's tables.
         """
         self._theirs = True
         execute = self.connection.executemany if many else self.connection.execute
         try:
-            with translated(self.path):
-                return execute(statement, bindings).fetchall()
+            return execute(statement, bindings).fetchall()
         finally:
             self._theirs = False
 
-    async def in_thread(self, work: Callable[[], T]) -> T:
-        """Run something that may wait. Cancelling waits for it too, since the connection is in use."""
-        running = asyncio.get_running_loop().run_in_executor(self._thread, work)
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            await asyncio.wait([running])
-            raise
-
-    async def close(self) -> None:
-        """Wait for the transaction that is open, and close the connection. May be called twice."""
-        async with self.lock:
-            if not self._closed:
-                self._closed = True
-                self._thread.shutdown()
-                self.connection.close()
-
     def _authorize(self, action: int, first: str | None, *_: str | None) -> int:
-        if self._theirs and (
-            action in _FORBIDDEN or (action in _WRITES and (first or "").startswith("bus_"))
-        ):
-            return apsw.SQLITE_DENY
-        return apsw.SQLITE_OK
+        if not self._theirs:
+            return apsw.SQLITE_OK
+        ours = action in _WRITES and (first or "").startswith("bus_")
+        return apsw.SQLITE_DENY if ours or action in _FORBIDDEN else apsw.SQLITE_OK
 
 
 class SqliteTransaction:
@@ -116,7 +78,8 @@ class SqliteTransaction:
         self, desk: TransactionDesk, *, flush: bool, committed: Callable[[set[int], list[Settled]], None]
     ) -> None:
         self._desk, self._flush, self._committed = desk, flush, committed
-        self._begun = self._ended = False
+        self._begun: AsyncExitStack | None = None  # holds the desk's turn
+        self._ended = False
         self._timer: Timer | None = None
         self._touched: set[int] = set()
         self._settled: list[Settled] = []
@@ -182,54 +145,45 @@ class SqliteTransaction:
         self._desk.log.forget()
 
     async def commit(self) -> None:
-        """Commit; then tell the receivers. A failed commit is rolled back whole."""
+        """Commit; then tell the receivers. A failed commit is rolled back whole.
+
+        Cancelling does not stop a commit that has begun: it is finished, and the cancellation raised after it.
+        """
         self._check()
         if self._timer is not None:
             self._timer.cancel()
+        cancelled = None
         try:
-            if self._begun and self._flush:
-                await self._desk.in_thread(self._commit_now)
-            elif self._begun:
-                self._commit_now()
+            if self._begun is not None:
+                cancelled = await self._desk.commit()
         except apsw.Error as error:
-            self._undo_all()
+            await self.rollback()
             raise TransactionLost(f"the transaction was rolled back: {error}") from error
-        self._end()
+        await self._end()
         self._committed(self._touched, self._settled)
+        if cancelled is not None:
+            raise cancelled
 
     async def rollback(self) -> None:
         """Undo everything. May be called after it has ended."""
         if not self._ended:
-            self._undo_all()
-
-    def _commit_now(self) -> None:
-        self._desk.run("COMMIT")
+            self._desk.undo()
+        await self._end()
 
     async def _begin(self) -> None:
         self._check()
-        if self._begun:
+        if self._begun is not None:
             return
-        await self._desk.lock.acquire()
-        try:
-            self._desk.set_flush(flush=self._flush)
-            with translated(self._desk.path):
-                try:
-                    self._desk.run("BEGIN IMMEDIATE")
-                except apsw.BusyError:
-                    await self._desk.in_thread(self._begin_patiently)
-        except BaseException:
-            self._undo_all()
-            self._desk.lock.release()
-            raise
-        self._begun = True
-        self._timer = self._desk.clock.call_later(TRANSACTION_S_MAX, self._undo_all)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._desk.turn())
+            await self._desk.begin(flush=self._flush)
+            self._begun = stack.pop_all()
+        self._timer = self._desk.clock.call_later(TRANSACTION_S_MAX, self._time_is_up)
 
-    def _begin_patiently(self) -> None:
-        set_patience(self._desk.connection, patient=True)
-        try:
-            self._desk.run("BEGIN IMMEDIATE")
-        finally:
-            set_patience(self._desk.connection, patient=False)
+    def _time_is_up(self) -> None:
+        """Give the write lock back. The next call finds out; the desk is free for others once it has."""
+        self._desk.undo()
+        self._ended = True
 
     def _check(self) -> None:
         if self._ended:
@@ -238,16 +192,10 @@ class SqliteTransaction:
                 "it keeps every other writer waiting: do slow work before the first statement"
             )
 
-    def _undo_all(self) -> None:
-        self._desk.log.forget()
-        if self._desk.connection.in_transaction:
-            self._desk.run("ROLLBACK")
-        self._end()
-
-    def _end(self) -> None:
+    async def _end(self) -> None:
         self._ended = True
         if self._timer is not None:
             self._timer.cancel()
-        if self._begun:
-            self._begun = False
-            self._desk.lock.release()
+        if self._begun is not None:
+            stack, self._begun = self._begun, None
+            await stack.aclose()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import secrets
 from collections.abc import Callable, Sequence
@@ -27,9 +26,9 @@ from ..._store.maintenance import Maintenance
 from ..._store.schema import VERSION
 from ..._store.settle import Settled
 from ..._store.wakeup import Bell, Ear, wake_folder
-from ..._store.writer import Job, Writer
 from .desk import Desk
 from .feed import GroupFeed, ReplyFeed
+from .sender import Sender
 from .transaction import SqliteTransaction, TransactionDesk
 
 T = TypeVar("T")
@@ -73,9 +72,7 @@ class SqliteTransport:
             ConfigurationError: The folder is missing, or on a network file system.
             StoreError: The file is damaged, newer than this program, or cannot be opened.
         """
-        self._open = await asyncio.to_thread(
-            _Opened, self._path, self._clock, flush_settlements=self._flush_settlements
-        )
+        self._open = await asyncio.to_thread(_Opened, self._path, self._clock)
 
     async def declare(self, topology: Topology) -> None:
         """Make topics and groups exist. A reply address, which has no group, needs nothing in the file."""
@@ -88,18 +85,16 @@ class SqliteTransport:
             for subscription in named:
                 groups.declare(desk.connection, desk.log, subscription)
 
-        wanted = [subscription for subscription in named if not groups.is_declared(desk.connection, subscription)]
+        wanted = [
+            subscription for subscription in named if not groups.is_declared(desk.connection, subscription)
+        ]
         if wanted or topology.topics:
             await desk.write(work)
             self._opened().heard(None)
 
     async def send(self, messages: Sequence[Message]) -> Sequence[SendOutcome]:
-        """Append a batch; the writer's thread commits it together with whatever else has come."""
-        opened = self._opened()
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[Sequence[SendOutcome]] = loop.create_future()
-        opened.writer.submit(Job(messages, functools.partial(_deliver, loop, done)))
-        return await done
+        """Commit a batch. Sends of one process take turns; the runtime joins what is sent at the same time."""
+        return await self._opened().sender.send(messages)
 
     async def open_feed(self, subscription: Subscription) -> Feed:
         """Become a member of a group, or the reader of a reply address."""
@@ -124,6 +119,7 @@ class SqliteTransport:
                 clock=self._clock,
                 now=opened.clock.now,
                 ring=opened.bell.ring,
+                flush=self._flush_settlements,
             )
         opened.feeds.append(feed)
         return feed
@@ -241,7 +237,7 @@ class SqliteTransport:
 class _Opened:
     """What a transport has while it is open. Made in a thread: it opens files."""
 
-    def __init__(self, path: Path, clock: Clock, *, flush_settlements: bool) -> None:
+    def __init__(self, path: Path, clock: Clock) -> None:
         create(path)
         folder = wake_folder(path)
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -254,9 +250,9 @@ class _Opened:
         self._loop: asyncio.AbstractEventLoop | None = None
         self.maintenance = Maintenance(path, self.clock, folder / "maintenance.lock")
         nudge = self.maintenance.nudge
-        self.writer = Writer(path, self.clock, Bell(folder), nudge)
-        self.desk = Desk(path, flush=flush_settlements, on_long_wal=nudge)
-        self.transactions = TransactionDesk(path, clock, self.clock, nudge)
+        self.sender = Sender(Desk(path, on_long_wal=nudge), self.clock, ring=self.bell.ring)
+        self.desk = Desk(path, on_long_wal=nudge)
+        self.transactions = TransactionDesk(path, clock, self.clock, on_long_wal=nudge)
         newest = self.desk.connection.execute("SELECT time FROM bus_segment ORDER BY id DESC LIMIT 1").get
         self.clock.raise_to(newest or 0.0)
 
@@ -289,13 +285,13 @@ class _Opened:
             feed.wake(touched | ours)
 
     async def close(self) -> None:
-        """Close feeds, then the writer, then the rest."""
+        """Close feeds, then what sends, then the rest."""
         for feed in self.feeds:
             await feed.close()
         if self._ear is not None and self._loop is not None:
             self._loop.remove_reader(self._ear.fileno())
             self._ear.close()
-        await asyncio.to_thread(self.writer.close)
+        await self.sender.close()
         await asyncio.to_thread(self.maintenance.close)
         await self.transactions.close()
         await self.desk.close()
@@ -304,20 +300,3 @@ class _Opened:
     def _hear(self) -> None:
         assert self._ear is not None, "the loop watches it only while it is open"
         self.heard(self._ear.hear())
-
-
-def _deliver(
-    loop: asyncio.AbstractEventLoop,
-    done: asyncio.Future[Sequence[SendOutcome]],
-    outcomes: Sequence[SendOutcome],
-) -> None:
-    """Hand outcomes from the writer's thread to the loop that waits, if it still runs."""
-    try:
-        loop.call_soon_threadsafe(_resolve, done, outcomes)
-    except RuntimeError:
-        return  # the loop was closed: nobody waits
-
-
-def _resolve(done: asyncio.Future[Sequence[SendOutcome]], outcomes: Sequence[SendOutcome]) -> None:
-    if not done.done():
-        done.set_result(outcomes)

@@ -1,0 +1,110 @@
+"""Sending: a batch is a commit, and a receipt is given only after it has returned."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from ..._core.delivery import Durability, Receipt, SendOutcome
+from ..._core.errors import Disconnected, SendRejected, SendUnconfirmed, StoreUnavailable
+from ..._core.message import Message
+from ..._store.clock import StoreClock
+from ..._store.database import translate
+from ..._store.log import is_reply_address, prepare
+from .desk import Desk
+
+#: Sending stops while the disk has less than this, in bytes, so that settling and reading can go on.
+DISK_RESERVE_BYTES: Final = 8 * 1024 * 1024
+
+
+class Sender:
+    """The connection on which one process's messages are committed."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        clock: StoreClock,
+        *,
+        ring: Callable[[set[int]], None],
+        free_bytes: Callable[[Path], int] | None = None,
+    ) -> None:
+        self._desk, self._clock, self._ring = desk, clock, ring
+        self._free_bytes = free_bytes or _free_bytes
+        self._failure: StoreUnavailable | None = None
+
+    async def send(self, messages: Sequence[Message]) -> Sequence[SendOutcome]:
+        """Commit a batch; one outcome per message.
+
+        A batch of requests and replies only is not flushed: those need to survive a process, not a power cut.
+        Cancelling before the commit leaves nothing; during it, the outcome is unknown.
+        """
+        flush = not all(map(_is_talk, messages))
+        prepared = prepare(messages, self._clock.now())
+        async with self._desk.turn():
+            try:
+                self._check()
+                await self._desk.begin(flush=flush)
+                touched = self._desk.log.write(prepared, self._clock.now())
+            except (apsw.Error, StoreUnavailable, Disconnected) as error:
+                self._desk.undo()
+                return _rejected(messages, self._translated(error))
+            except BaseException:
+                self._desk.undo()
+                raise
+            try:
+                cancelled = await self._desk.commit()
+            except apsw.FullError as error:
+                self._desk.undo()
+                return _rejected(messages, self._translated(error))
+            except apsw.Error as error:
+                return self._poison(messages, error)
+        self._ring(touched)
+        if cancelled is not None:
+            raise cancelled
+        level = Durability.FLUSHED if flush else Durability.WRITTEN
+        return [Receipt(message.id, level) for message in messages]
+
+    async def close(self) -> None:
+        """Finish the commit that runs, and disconnect. May be called twice."""
+        await self._desk.close()
+
+    def _poison(self, messages: Sequence[Message], error: apsw.Error) -> Sequence[SendOutcome]:
+        """Take no more after a failed flush: the kernel may have dropped the pages, and the next would seem to work."""
+        path = self._desk.path
+        self._failure = StoreUnavailable(
+            f"{path}: a commit failed ({error}), so what the disk holds is unknown: check the disk, then close the bus "
+            "and open it again"
+        )
+        self._desk.undo()
+        text = f"may have been stored: {self._failure}"
+        return [SendUnconfirmed(f"message {m.id} {text}", message_id=m.id) for m in messages]
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        free = self._free_bytes(self._desk.path.parent)
+        if free < DISK_RESERVE_BYTES:
+            raise StoreUnavailable(
+                f"the disk of {self._desk.path} is full ({free:,} bytes left): free some space; until then publishing "
+                "is refused, receiving goes on, and nothing that was confirmed is lost"
+            )
+
+    def _translated(self, error: Exception) -> Exception:
+        return translate(error, self._desk.path) if isinstance(error, apsw.Error) else error
+
+
+def _rejected(messages: Sequence[Message], why: Exception) -> Sequence[SendOutcome]:
+    return [SendRejected(f"message {message.id} was not stored: {why}") for message in messages]
+
+
+def _is_talk(message: Message) -> bool:
+    return message.reply_to is not None or is_reply_address(message.topic)
+
+
+def _free_bytes(folder: Path) -> int:
+    space = os.statvfs(folder)
+    return space.f_bavail * space.f_frsize
