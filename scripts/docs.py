@@ -11,12 +11,13 @@ A generated part stands between two comments, and only that is replaced:
 
 from __future__ import annotations
 
+import argparse
 import enum
 import inspect
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -57,19 +58,24 @@ GIVEN = {"BlockingBus", "Transaction", "Received", "PendingReply", "Delivery"}
 INTERNAL = {"send_messages", "takes_from", "end"}
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Write, or check; return the exit status."""
-    if arguments not in ([], ["--check"]):
-        print(__doc__)
-        return 2
-    stale = list(outdated(ROOT))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit with 1 if something is out of date"
+    )
+    parser.add_argument("--root", type=Path, default=ROOT, help="the folder with docs/ in it")
+    options = parser.parse_args(arguments)
+    stale = list(outdated(options.root))
     for file, text in stale:
-        if arguments:
-            print(f"{file.relative_to(ROOT)} is out of date: make docs")
-        else:
+        if not options.check:
             file.write_text(text, encoding="utf-8")
-            print(f"wrote {file.relative_to(ROOT)}")
-    return 1 if arguments and stale else 0
+        print(
+            f"{file.relative_to(options.root)} {'is out of date: make docs' if options.check else 'was written'}"
+        )
+    return 1 if options.check and stale else 0
 
 
 def outdated(root: Path) -> Iterator[tuple[Path, str]]:
@@ -288,7 +294,13 @@ def signature(name: str, function: Any) -> list[str]:
 
 def argument(parameter: inspect.Parameter) -> str:
     """One parameter as it stands in the source."""
-    star = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+    star = (
+        "*"
+        if parameter.kind is parameter.VAR_POSITIONAL
+        else "**"
+        if parameter.kind is parameter.VAR_KEYWORD
+        else ""
+    )
     kind = "" if parameter.annotation is parameter.empty else f": {annotated(parameter.annotation)}"
     if parameter.default is parameter.empty:
         return f"{star}{parameter.name}{kind}"
@@ -340,4 +352,4 @@ def markdown(docstring: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
