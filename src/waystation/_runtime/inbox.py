@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -20,10 +21,7 @@ from typing import Any
 from .._core.delivery import ACCEPT, Delivery, Receipt
 from .._core.errors import (
     SettlementLost,
-    StoreError,
-    StoreUnavailable,
     TransactionLost,
-    TransportError,
     WaystationError,
 )
 from .._core.limits import (
@@ -34,8 +32,8 @@ from .._core.limits import (
     TRANSACTION_S_MAX,
 )
 from .._core.message import Message
-from .._core.ports import Handler, Transactional, Transport, TransportTransaction
-from .._core.retry import RetryPolicy
+from .._core.ports import Handler, Timer, Transactional, Transport, TransportTransaction
+from .._core.retry import RetryPolicy, describe
 from .context import Runtime
 from .current import CURRENT, TRANSACTION
 from .depends import BATCH
@@ -50,9 +48,6 @@ _log = logging.getLogger("waystation.consumer")
 
 #: How long to wait before a store that could not be used is tried again.
 _AGAIN = RetryPolicy(first_delay=RECONNECT_FIRST_DELAY_S, max_delay=RECONNECT_DELAY_S_MAX)
-
-#: Raised through a handler, these mean that its transaction is gone: nothing can be undone alone any more.
-_GONE = (TransactionLost, StoreError)
 
 
 @dataclass(slots=True)
@@ -104,7 +99,7 @@ class InboxRunner:
         lane.taken = len(chosen)
         try:
             transaction = await self._transact(chosen)
-        except (*_GONE, TransportError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 - not a handler's, those end inside: the transaction's own
             return await self._lost(lane, chosen, error)
         self._failures = 0
         handled = len(transaction.endings)
@@ -130,7 +125,10 @@ class InboxRunner:
         opened = _Open(inner, Transaction(inner, self._runtime.publisher, self._transport))
         token = TRANSACTION.set(opened.face)
         try:
-            async with asyncio.timeout(TRANSACTION_S_MAX):
+            async with self._bounded() as start_time:
+                await inner.savepoint()  # the first statement waits for the write lock
+                await inner.release()
+                start_time()
                 if self._spec.batch is None:
                     await self._each(opened, chosen)
                 else:
@@ -145,6 +143,29 @@ class InboxRunner:
         finally:
             TRANSACTION.reset(token)
         return opened
+
+    @asynccontextmanager
+    async def _bounded(self) -> AsyncIterator[Callable[[], None]]:
+        """Cancel the body when its transaction has been open for too long.
+
+        Yields:
+            What starts the time: it does not run while others hold the write lock.
+
+        Raises:
+            TimeoutError: It has been.
+        """
+        loop = asyncio.get_running_loop()
+        timers: list[Timer] = []
+        try:
+            async with asyncio.timeout(None) as bound:
+
+                def over() -> None:
+                    bound.reschedule(loop.time())
+
+                yield lambda: timers.append(self._runtime.clock.call_later(TRANSACTION_S_MAX, over))
+        finally:
+            for timer in timers:
+                timer.cancel()
 
     async def _each(self, opened: _Open, chosen: Sequence[Delivery]) -> None:
         """Handle one message after the other until the time of the slice is over, or one fails."""
@@ -173,8 +194,9 @@ class InboxRunner:
             else:
                 ending = Ending(delivery, ACCEPT)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the retry policy decides
-            ending = self._verdicts.failed(delivery, self._own_failure(error))
-        await (inner.release() if ending.settlement is ACCEPT and not _failed(ending) else inner.undo())
+            await _undo(inner, error)
+            return self._verdicts.failed(delivery, error)
+        await (inner.release() if _succeeded(ending) else inner.undo())
         return ending
 
     async def _together(self, opened: _Open, chosen: Sequence[Delivery]) -> None:
@@ -197,30 +219,17 @@ class InboxRunner:
                 result = await self._handler(fresh[0], fresh_bodies)
                 endings += self._verdicts.returned_batch(fresh, result, only_accept=True)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the retry policy decides
-            failure = self._own_failure(error)
-            await inner.undo()
-            endings += [self._verdicts.failed(delivery, failure) for delivery in fresh]
+            await _undo(inner, error)
+            endings += [self._verdicts.failed(delivery, error) for delivery in fresh]
         else:
             await inner.release()
         opened.add(endings, replies=False)
-
-    def _own_failure(self, error: BaseException) -> BaseException:
-        """Return what a handler raised, if it concerns its own message only.
-
-        Raises:
-            BaseException: The error itself: the transaction is gone, or this lane is being cancelled.
-        """
-        if isinstance(error, _GONE) or (isinstance(error, asyncio.CancelledError) and being_cancelled()):
-            raise error
-        return error
 
     async def _lost(self, lane: Lane, chosen: Sequence[Delivery], error: Exception) -> int:
         """Go on after a transaction of which nothing happened."""
         name = self._spec.name
         self._failures += 1
-        if isinstance(error, (TransactionLost, SettlementLost, TimeoutError)) and not isinstance(
-            error, StoreUnavailable
-        ):
+        if isinstance(error, (TransactionLost, SettlementLost, TimeoutError)):
             if len(chosen) > 1:
                 _log.info("%s: a transaction of %d messages was rolled back: %s", name, len(chosen), error)
                 lane.alone, lane.taken = len(chosen), 0
@@ -239,9 +248,26 @@ class InboxRunner:
         return 0
 
 
-def _failed(ending: Ending) -> bool:
-    """Say whether a request's handler raised: its effects are undone, and its answer says why."""
-    return any(message.failure is not None for message in ending.messages)
+def _succeeded(ending: Ending) -> bool:
+    """Say whether effects are kept: not when the result could not be written, nor when a request's handler raised."""
+    return ending.settlement is ACCEPT and all(message.failure is None for message in ending.messages)
+
+
+async def _undo(inner: TransportTransaction, error: BaseException) -> None:
+    """Undo the part whose handler raised `error`.
+
+    Raises:
+        asyncio.CancelledError: It is not the handler's failure: the lane is being cancelled.
+        Exception: The transaction is gone, so nothing can be undone alone; `error` if that says why.
+    """
+    if isinstance(error, asyncio.CancelledError) and being_cancelled():
+        raise error
+    try:
+        await inner.undo()
+    except Exception as gone:
+        if isinstance(error, WaystationError):
+            raise error from gone
+        raise TransactionLost(f"it was lost while a handler ran, which raised {describe(error)}") from error
 
 
 def _described(error: Exception) -> Exception:

@@ -12,7 +12,7 @@ from .._core.delivery import ACCEPT, Accept, DeadLetter, Delivery, Release, Retr
 from .._core.errors import ConfigurationError, WaystationError
 from .._core.message import Message, check_body, message_ids
 from .._core.retry import describe
-from .._core.topic import REPLY_WORD
+from .._core.topic import is_reply_address
 from .context import Runtime
 from .handlers import HandlerSpec
 
@@ -127,7 +127,7 @@ class Verdicts:
         request = delivery.message
         if request.reply_to is None:
             return Ending(delivery, ACCEPT)
-        if request.reply_to.partition(".")[0] != REPLY_WORD:
+        if not is_reply_address(request.reply_to):
             # A stranger's request could name any topic as its reply address.
             self.replies_dropped += 1
             _log.warning(
