@@ -127,6 +127,7 @@ class SqliteTransport:
     async def begin(self, *, flush: bool) -> SqliteTransaction:
         """Begin a transaction on this file."""
         opened = self._opened()
+        flush = flush or self._flush_settlements  # a transaction settles too
         return SqliteTransaction(opened.transactions, flush=flush, committed=opened.transaction_committed)
 
     async def release_process(self, pid: int) -> int:
