@@ -329,7 +329,7 @@ def _claim_range(
 
 def _is_plain(connection: apsw.Connection, member: Member, lease: RangeLease) -> bool:
     """Say whether a range can be delivered as it is, so that its messages need not be read under the write lock."""
-    if lease.done or member.careful:
+    if lease.done or member.careful or lease.next >= lease.leased_to:
         return False
     blocked = (
         member.ordered and connection.execute(_HAS_BLOCKED, (lease.group, lease.topic, lease.partition)).get
