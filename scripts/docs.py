@@ -99,6 +99,7 @@ def generated(name: str) -> str:
         "errors": error_tree,
         "commands": commands,
         "exit-codes": exit_codes,
+        "rules": conformance_rules,
     }
     return parts[name]()
 
@@ -176,6 +177,22 @@ def capabilities_table() -> str:
     for need, meaning in MEANING.items():
         rows.append([f"`{need}`: {meaning}", *("yes" if getattr(each, need) else "no" for each in found)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def conformance_rules() -> str:
+    """The rules of the conformance suite, from the names of its tests, which are sentences."""
+    folder = Path(waystation.__file__).parent / "testing" / "conformance"
+    text = "".join(file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.py")))
+    rules = re.findall(r"def test_c(\d+)_(\w+)\(", text)
+    rows = [
+        f"| C{number} | {sentence.replace('_', ' ')} |" for number, sentence in sorted(rules, key=first_of)
+    ]
+    return "\n".join(["| rule | |", "|---|---|", *rows])
+
+
+def first_of(rule: tuple[str, str]) -> str:
+    """What rules are sorted by; those of one number stay in the order of the suite."""
+    return rule[0]
 
 
 # --- commands ---------------------------------------------------------------------------------------------------
