@@ -81,7 +81,8 @@ class Receiver(Generic[T]):
     """Deliveries of a topic, one after the other: `async for received in bus.receive(topic, group=...)`.
 
     Begins with the first step and closes when the loop is left; unsettled deliveries then go back at once. As
-    `async with bus.receive(...) as receiver:` it stays open from one loop to the next, to the end of the block.
+    `async with bus.receive(...) as receiver:` it stays open to the end of the block, from one loop or
+    `await anext(receiver)` to the next.
     At most `prefetch` deliveries are held: when so many are unsettled, the next step waits for one to be settled.
     What cannot be decoded, has expired, or was attempted more often than `policy` allows becomes a dead letter by
     itself. Closing the bus ends the iteration.
@@ -121,20 +122,31 @@ class Receiver(Generic[T]):
     ) -> None:
         await self.close()
 
-    async def __aiter__(self) -> AsyncIterator[Received[T]]:
+    def __aiter__(self) -> AsyncIterator[Received[T]]:
+        return self if self._entered else self._until_left()
+
+    async def __anext__(self) -> Received[T]:
+        """Wait for the next delivery: `received = await anext(receiver)` takes a single one.
+
+        Cancelling loses nothing. Raises `Disconnected` if the receiver was closed before.
+        """
         feed = await self._open()
         try:
+            return await self._next(feed)
+        except Disconnected:
+            if self._closed:
+                raise StopAsyncIteration from None
+            raise
+
+    async def _until_left(self) -> AsyncIterator[Received[T]]:
+        """The deliveries of one loop, which ends with it."""
+        try:
             while True:
-                try:
-                    received = await self._next(feed)
-                except Disconnected:
-                    if self._closed:
-                        return
-                    raise
-                yield received
+                yield await anext(self)
+        except StopAsyncIteration:
+            return
         finally:
-            if not self._entered:
-                await self.close()
+            await self.close()
 
     async def settle(self, delivery: Delivery, settlement: Settlement) -> None:
         """Settle a delivery, and hand back those that must not be handled before it."""
