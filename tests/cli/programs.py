@@ -1,15 +1,20 @@
 """A shop to run, and real command lines to run it with."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from typer.testing import CliRunner
+
 import waystation
+from waystation.cli.app import build
 
 #: Handlers that do what an order's id says, and tell of it on stdout.
 SHOP = """
@@ -69,6 +74,15 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "waystation.cli", *arguments]
 
 
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a command left."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
 class Shop:
     """A folder with `shop.py`, in which commands are typed."""
 
@@ -77,19 +91,29 @@ class Shop:
         (folder / "shop.py").write_text(SHOP, encoding="utf-8")
 
     def type(
-        self, *arguments: str, stdin: str = "", status: int = 0, env: dict[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end and insist on its exit status."""
-        done = subprocess.run(
+        self, *arguments: str, stdin: str = "", status: int = 0, env: Mapping[str, str] | None = None
+    ) -> Done:
+        """Run a command to its end, here, which is quick, and insist on its exit status."""
+        clean = dict.fromkeys((name for name in os.environ if name.startswith("WAYSTATION_")), None)
+        with contextlib.chdir(self.folder):
+            result = CliRunner().invoke(build(), arguments, input=stdin, env={**clean, **(env or {})})
+        done = Done(result.exit_code, result.stdout, result.stderr)
+        assert done.status == status, (done, result.exception)
+        return done
+
+    def type_outside(self, *arguments: str, status: int = 0, env: Mapping[str, str] | None = None) -> Done:
+        """Run a command to its end in a process of its own."""
+        ended = subprocess.run(
             command(*arguments),
             cwd=self.folder,
-            env=_ENVIRONMENT | (env or {}),
-            input=stdin,
+            env={**_ENVIRONMENT, **(env or {})},
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
         )
-        assert done.returncode == status, (done.stdout, done.stderr)
+        done = Done(ended.returncode, ended.stdout, ended.stderr)
+        assert done.status == status, done
         return done
 
     def start(self, *arguments: str) -> "Program":

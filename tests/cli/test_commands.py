@@ -1,9 +1,7 @@
 """Every command but `run`, typed as a user would, over a real file."""
 
 import json
-import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from tests.cli.programs import URL, Program, Shop
+from tests.cli.programs import URL, Done, Program, Shop
 from waystation.cli.app import build
 
 ORDER = '{"order_id": "A-1", "total": 9.5}'
@@ -39,7 +37,7 @@ def published(shop: Shop, *arguments: str) -> dict[str, Any]:
     return receipt
 
 
-def answer(done: subprocess.CompletedProcess[str]) -> Any:
+def answer(done: Done) -> Any:
     return json.loads(done.stdout)
 
 
@@ -51,11 +49,11 @@ def test_help_has_an_example(name: str) -> None:
 
 
 def test_version_is_one_line(shop: Shop) -> None:
-    assert shop.type("--version").stdout.startswith("waystation 0.")
+    assert shop.type_outside("--version").stdout.startswith("waystation 0.")
 
 
 def test_publish_prints_the_id_and_what_is_certain(shop: Shop) -> None:
-    out = shop.type("publish", URL, "orders.placed", ORDER, "--id", "m-1").stdout
+    out = shop.type_outside("publish", URL, "orders.placed", ORDER, "--id", "m-1").stdout
     assert out == "m-1 FLUSHED\n"
 
 
@@ -123,10 +121,8 @@ def test_the_target_may_come_from_the_environment(shop: Shop) -> None:
 
 
 def test_the_target_may_be_a_bus_of_a_program(shop: Shop) -> None:
-    shop.type("publish", "shop:bus", "orders.placed", ORDER)
-    (topic,) = [
-        row for row in answer(shop.type("topics", "shop:bus", "--json")) if row["topic"] == "orders.placed"
-    ]
+    shop.type_outside("publish", "shop:bus", "orders.placed", ORDER)
+    (topic,) = answer(shop.type_outside("topics", "shop:bus", "--json"))
     assert (topic["messages"], topic["next_offset"]) == (1, 1)
 
 
@@ -233,20 +229,17 @@ def test_doctor_tells_versions_capabilities_and_what_it_found(shop: Shop) -> Non
     ],
 )
 def test_wrong_usage_is_one_red_sentence_and_status_2(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], sentence: str
+    shop: Shop, arguments: list[str], sentence: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("WAYSTATION_URL", raising=False)
-    refused = CliRunner().invoke(build(), arguments)
-    assert refused.exit_code == 2
+    refused = shop.type(*arguments, status=2)
     assert refused.stderr.startswith("error: ")
     assert sentence in refused.stderr
     assert refused.stdout == ""
-    assert not list(tmp_path.iterdir())
+    assert not list(shop.folder.glob("*.db"))
 
 
 def test_debug_shows_where_an_error_came_from(shop: Shop) -> None:
-    assert "Traceback" in shop.type("--debug", "topics", "sqlit:///shop.db", status=1).stderr
+    assert "Traceback" in shop.type_outside("--debug", "topics", "sqlit:///shop.db", status=1).stderr
 
 
 def test_a_file_that_is_missing_is_told_in_a_sentence(shop: Shop) -> None:
@@ -257,4 +250,4 @@ def test_a_file_that_is_missing_is_told_in_a_sentence(shop: Shop) -> None:
 
 def test_the_shell_can_complete_commands(shop: Shop) -> None:
     env = {"_WAYSTATION_COMPLETE": "complete_bash", "COMP_WORDS": "waystation top", "COMP_CWORD": "1"}
-    assert "topics" in shop.type(env=os.environ | env).stdout.split()
+    assert "topics" in shop.type_outside(env=env).stdout.split()

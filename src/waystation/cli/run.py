@@ -62,7 +62,7 @@ def run(
     if supervised:
         _end_with_parent(drain_s)
     bus = load_bus(place)
-    if supervised or (processes == 1 and not reload and not reload_dir):
+    if processes == 1 and not reload and not reload_dir:
         raise typer.Exit(_run_here(bus, drain_s))
     debug = ("--debug",) if (context.parent and context.parent.params.get("debug")) else ()
     child = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -55,39 +55,40 @@ async def _tail(
     """Show messages; return how many. With `follow` only Ctrl-C ends it."""
     shown = 0
     async with inspector_at(target, create=follow) as inspector:
-        offsets = await _offsets(inspector, pattern)
-        first = {topic: max(0, offset - count) for topic, offset in offsets.items()}
-        last = [
-            row
-            for topic in first
-            for row in await inspector.browse(topic, start=first[topic], limit=count or 1)
-        ]
-        for offset, message in sorted(last, key=lambda row: row[1].time) if count else ():
-            show(offset, message)
-            shown += 1
-        if follow:
-            async for offset, message in _new(inspector, pattern, offsets):
+        ends = await _ends(inspector, pattern)
+        places = {topic: max(0, end - count) for topic, end in ends.items()}
+        while True:
+            rows = await _next(inspector, places, ends)
+            for offset, message in rows:
                 show(offset, message)
-    return shown
+            shown += len(rows)
+            if not rows:
+                if not follow:
+                    return shown
+                await asyncio.sleep(TAIL_POLL_S)
+                ends = await _ends(inspector, pattern)
 
 
-async def _offsets(inspector: Inspector, pattern: str) -> dict[str, int]:
+async def _ends(inspector: Inspector, pattern: str) -> dict[str, int]:
     """Return the topics that fit, and the offset that the next message of each will have."""
     return {info.name: info.next_offset for info in await inspector.topics() if matches(pattern, info.name)}
 
 
-async def _new(
-    inspector: Inspector, pattern: str, offsets: dict[str, int]
-) -> AsyncIterator[tuple[int, Message]]:
-    """Yield messages from these offsets on, and all of topics that appear, for ever."""
-    while True:
-        for topic, end in (await _offsets(inspector, pattern)).items():
-            while (start := offsets.get(topic, 0)) < end:
-                rows = await inspector.browse(topic, start=start, limit=BATCH_MESSAGES_MAX)
-                for row in rows:
-                    yield row
-                offsets[topic] = rows[-1][0] + 1 if rows else end
-        await asyncio.sleep(TAIL_POLL_S)
+async def _next(
+    inspector: Inspector, places: dict[str, int], ends: dict[str, int]
+) -> list[tuple[int, Message]]:
+    """Return some messages between these places and ends, by time, and move the places behind them.
+
+    A topic that is not in `places` has just appeared and is read from its beginning.
+    """
+    found: list[tuple[int, Message]] = []
+    for topic, end in ends.items():
+        start = places.get(topic, 0)
+        if start < end:
+            rows = await inspector.browse(topic, start=start, limit=min(end - start, BATCH_MESSAGES_MAX))
+            places[topic] = rows[-1][0] + 1 if rows else end
+            found.extend(rows)
+    return sorted(found, key=lambda row: row[1].time)
 
 
 def _print_line(offset: int, message: Message) -> None:
