@@ -50,13 +50,13 @@ alerts = Router()
 status = Router()
 
 
-@delays.subscribe(DEPARTED, group="delays", batch=500)
+@delays.subscribe(DEPARTED, group="delays", batch=250)
 async def count(flights: list[Flight], tx: Transaction) -> None:
     """Keep the statistics. The rows, the inbox marks and the settlement are one commit."""
     await write_flights(tx, flights)
 
 
-@alerts.subscribe(DEPARTED, group="alerts", batch=500)
+@alerts.subscribe(DEPARTED, group="alerts", batch=1000)
 async def watch(flights: list[Flight], bus: Bus) -> None:
     """Send a command for each flight that left late: all of a batch together."""
     async with bus.batch() as batch:

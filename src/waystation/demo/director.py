@@ -7,8 +7,9 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
 
@@ -35,12 +36,13 @@ def main(*, quick: bool, url: str | None) -> int:
         url: The medium; None for a SQLite file in a temporary folder, which is deleted at the end.
 
     Returns:
-        0 if everything arrived as it should, 1 if there is any difference, 2 if the demo cannot run at all.
+        0 if everything arrived as it should, 1 if there is any difference, 2 if the demo cannot run at all,
+        130 if it was interrupted.
     """
     limit = QUICK_FLIGHTS_COUNT if quick else None
     try:
-        return asyncio.run(replay(url, find_csv(), limit, console=Console()))
-    except KeyboardInterrupt:
+        return asyncio.run(_interruptible(replay(url, find_csv(), limit, console=Console())))
+    except (KeyboardInterrupt, asyncio.CancelledError):
         return 128 + signal.SIGINT
     except WaystationError as error:
         sys.stderr.write(f"waystation demo: {error}\n")
@@ -72,6 +74,7 @@ async def replay(url: str | None, csv: Path, limit: int | None, *, console: Cons
             async with Crew(place, Path(folder)) as crew:
                 await _start(crew, limit)
                 # The feeder reads the file meanwhile too, so there is nothing to look at yet.
+                console.print(f"reading the departures: {csv}", highlight=False, soft_wrap=True)
                 direct = await asyncio.to_thread(lambda: direct_pass(read_flights(csv, limit)))
                 total = len(direct.flights)
                 with View(
@@ -83,6 +86,14 @@ async def replay(url: str | None, csv: Path, limit: int | None, *, console: Cons
     console.print(closing_table(rows))
     console.print(watch.summary(), highlight=False, soft_wrap=True)
     return ExitCode.OK if all(row.same for row in rows) else ExitCode.FAILURE
+
+
+async def _interruptible(work: Coroutine[Any, Any, ExitCode]) -> ExitCode:
+    """Let SIGTERM end the demo as Ctrl-C does: its processes and its folder go with it."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await work
 
 
 def _check(bus: Bus) -> None:

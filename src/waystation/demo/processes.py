@@ -52,7 +52,7 @@ class Crew:
     async def run(self, part: str, *, processes: int = 1) -> None:
         """Start `waystation run` for one part of the application."""
         place = f"{_BUSES}:{part}_bus"
-        await self._start(part, "waystation.cli", "run", place, "--processes", str(processes))
+        await self._start(part, "waystation.cli", "run", place, "--supervised", "--processes", str(processes))
 
     async def feed(self, limit: int | None) -> None:
         """Start the feeder."""

@@ -12,7 +12,7 @@ from .app import STATUS, Ask, Status
 from .verify import Answer
 
 #: Pause between two requests, in seconds.
-ASK_EVERY_S: Final = 0.05
+ASK_EVERY_S: Final = 0.1
 
 #: How long an answer may take, in seconds.
 ANSWER_S_MAX: Final = 10.0

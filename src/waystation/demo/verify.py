@@ -81,14 +81,14 @@ def compare(direct: Direct, outcome: Outcome) -> list[Row]:
     effects, total = outcome.effects, len(direct.flights)
     return [
         _row("flights handled", total, effects.flights),
-        _row("flights whose effects came twice", 0, effects.repeated),
+        _row("effects that came twice", 0, effects.repeated),
         _row("aircraft seen", direct.aircraft, effects.aircraft),
-        _row("flights out of their aircraft's order", 0, effects.inversions),
+        _row("out of their aircraft's order", 0, effects.inversions),
         _statistics(direct.carriers, effects.carriers),
         _alerts(direct.alerts, effects.alerts),
         _answers(direct.flights, outcome.answers),
         _row("dead letters", 0, outcome.dead),
-        _row("workers killed (SIGKILL)", 1, outcome.killed),
+        _row("workers killed (-9)", 1, outcome.killed),
         _row("workers restarted", outcome.killed, outcome.restarted),
     ]
 
@@ -122,7 +122,7 @@ def _alerts(direct: frozenset[int], arrived: frozenset[int]) -> Row:
     words = f"{len(arrived):,}"
     if direct != arrived:
         words += f" ({len(direct - arrived):,} missing, {len(arrived - direct):,} too many)"
-    return Row("alerts for delays over an hour", f"{len(direct):,}", words, direct == arrived)
+    return Row("delays over an hour, alerted", f"{len(direct):,}", words, direct == arrived)
 
 
 def _answers(flights: Sequence[Flight], answers: Sequence[Answer]) -> Row:

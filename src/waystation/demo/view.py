@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, Self
 
+from rich.box import SIMPLE
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -50,7 +51,7 @@ class View:
         if self._live is not None:
             self._live.start()
         else:
-            self._console.print(self._title, highlight=False)
+            self._console.print(self._title, highlight=False, soft_wrap=True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -113,8 +114,8 @@ def live_view(
 
 def closing_table(rows: Sequence[Row]) -> Table:
     """Return the table that compares what arrived with the direct pass."""
-    table = Table(title="what arrived, and a direct pass over the file", title_justify="left")
-    table.add_column("")
+    table = Table(title="what arrived, and a direct pass over the file", title_justify="left", box=SIMPLE)
+    table.add_column("", no_wrap=True)
     table.add_column("direct pass", justify="right")
     table.add_column("through the bus", justify="right")
     table.add_column("")

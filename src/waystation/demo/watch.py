@@ -25,7 +25,7 @@ WORKERS_COUNT: Final = 2
 KILL_SHARE: Final = 0.3
 
 #: Pause between two looks, in seconds.
-LOOK_EVERY_S: Final = 0.1
+LOOK_EVERY_S: Final = 0.2
 
 #: When nothing has moved for so long, in seconds, nothing will: longer than any lease.
 STANDSTILL_S_MAX: Final = 30.0
