@@ -62,7 +62,7 @@ async def test_what_was_abandoned_is_counted_and_told(caplog: pytest.LogCaptureF
     await desk.started.wait()
     stop()
     assert await running == 3
-    assert "work was abandoned" in caplog.text
+    assert "3 handlers were abandoned at the deadline" in caplog.text
 
 
 async def test_a_second_signal_cuts_the_drain_short(caplog: pytest.LogCaptureFixture) -> None:

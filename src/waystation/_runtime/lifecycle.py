@@ -60,8 +60,12 @@ async def run_until_stopped(bus: Runnable, drain_s: float) -> int:
             while task.uncancel():
                 pass
             abandoned = 1
-    if abandoned:
-        _log.error("stopped; work was abandoned, its messages come again")
+    if forced.is_set():
+        _log.error("stopped by force; what still ran was abandoned and comes again")
+    elif abandoned:
+        _log.error(
+            "stopped; %d handlers were abandoned at the deadline, their messages come again", abandoned
+        )
     else:
         _log.info("stopped")
     return abandoned
