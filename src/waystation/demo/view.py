@@ -22,6 +22,9 @@ RATE_WINDOW_S: Final = 1.5
 #: Pause between two plain lines, in seconds.
 LINE_EVERY_S: Final = 1.0
 
+#: Width of a progress bar, so that the whole view fits 80 columns.
+BAR_CHARS: Final = 15
+
 #: What the rows of the live view are called.
 LABELS: Final = {
     "published": "flights published",
@@ -99,16 +102,16 @@ def live_view(
     table.add_column("")
     for header in ("messages", "per second", "lag"):
         table.add_column(header, justify="right", min_width=9)
-    table.add_column("", width=30)
+    table.add_column("", width=BAR_CHARS)
     done = {"published": progress.published, **progress.handled}
     for name, label in LABELS.items():
         lag = progress.lag.get(name)
         ends = progress.total if name != "flights.alert" else done[name] + (lag or 0)
-        bar = ProgressBar(total=max(1, ends), completed=done[name], width=30)
+        bar = ProgressBar(total=max(1, ends), completed=done[name], width=BAR_CHARS)
         waiting = "" if name == "published" else "-" if lag is None else f"{lag:,}"
         table.add_row(label, f"{done[name]:,}", f"{rates[name]:,.0f}", waiting, bar)
     table.add_row("requests answered", _requests(progress), "", "", "")
-    head = Text(f"{title}  ·  {progress.elapsed_s:.1f} s", style="bold")
+    head = Text(f"{progress.elapsed_s:5.1f} s  {title}", style="bold", no_wrap=True, overflow="ellipsis")
     return Group(head, table, *(Text(f"  {event}", style="yellow") for event in events))
 
 
