@@ -142,6 +142,13 @@ class Lanes:
         """Lanes in which a handler runs."""
         return sum([lane.taken > 0 for lane in self._lanes])
 
+    def sequences_running(self) -> set[tuple[str, str]]:
+        """Return in which orders something is being handled now."""
+        running = {
+            sequence_of(delivery) for lane in self._lanes for delivery in islice(lane.pending, lane.taken)
+        }
+        return {sequence for sequence in running if sequence is not None}
+
     def deliveries(self) -> Iterator[Delivery]:
         """What is not handled yet, those being handled included."""
         for lane in self._lanes:
