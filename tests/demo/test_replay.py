@@ -12,6 +12,7 @@ from waystation.demo.flights import find_csv
 from waystation.demo.processes import DemoFailed
 
 
+@pytest.mark.timeout(60)  # starts seven processes; five seconds on a machine that has nothing else to do
 async def test_two_thousand_flights_arrive_once_and_in_order_though_a_worker_is_killed() -> None:
     out = io.StringIO()
     status = await replay(None, find_csv(), 2000, console=Console(file=out, width=120))
