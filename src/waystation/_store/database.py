@@ -143,7 +143,7 @@ def connect(
     """
     with translated(path):
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-        set_patience(connection, patient=patient)
+        set_patience(connection, patient=True)  # whoever opens the file first may be rebuilding the log's index
         connection.pragma("synchronous", "FULL" if flush else "NORMAL")
         connection.pragma("foreign_keys", "ON")
         connection.pragma("trusted_schema", "OFF")
@@ -152,6 +152,7 @@ def connect(
         connection.wal_autocheckpoint(0)  # maintenance.py does it, beside the work and not in it
         if on_long_wal is not None:
             connection.set_wal_hook(_wal_hook(on_long_wal))
+        set_patience(connection, patient=patient)
         return connection
 
 
