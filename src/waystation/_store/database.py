@@ -143,7 +143,9 @@ def connect(
     """
     with translated(path):
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-        set_patience(connection, patient=True)  # whoever opens the file first may be rebuilding the log's index
+        set_patience(
+            connection, patient=True
+        )  # whoever opens the file first may be rebuilding the log's index
         connection.pragma("synchronous", "FULL" if flush else "NORMAL")
         connection.pragma("foreign_keys", "ON")
         connection.pragma("trusted_schema", "OFF")

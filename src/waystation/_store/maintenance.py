@@ -96,15 +96,13 @@ class Maintenance:
             while not self._stopping:
                 nudged = self._wake.wait(max(0.0, swept + RETENTION_SWEEP_S - time.monotonic()))
                 self._wake.clear()
-                with _elected(self._lock) as mine:
+                due = time.monotonic() - swept >= RETENTION_SWEEP_S
+                swept = time.monotonic() if due else swept
+                with _tolerant(), _elected(self._lock) as mine:
                     if mine and nudged and not self._stopping:
-                        with _tolerant():
-                            self._checkpoint(connection)
-                    if time.monotonic() - swept >= RETENTION_SWEEP_S:
-                        swept = time.monotonic()
-                        if mine and not self._stopping:
-                            with _tolerant():
-                                self._sweep(connection)
+                        self._checkpoint(connection)
+                    if mine and due and not self._stopping:
+                        self._sweep(connection)
         finally:
             connection.close()
 
@@ -157,6 +155,7 @@ class Maintenance:
 @contextlib.contextmanager
 def _elected(lock: Path) -> Iterator[bool]:
     """Try to be the one process that does maintenance now."""
+    lock.parent.mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
@@ -176,5 +175,5 @@ def _tolerant() -> Iterator[None]:
         yield
     except (apsw.BusyError, apsw.FullError, apsw.LockedError) as error:
         logger.debug("maintenance was put off: %s", error)
-    except apsw.Error as error:
+    except (apsw.Error, OSError) as error:
         logger.warning("maintenance failed and was put off: %s", error)

@@ -86,7 +86,12 @@ class Sender:
     def _check(self) -> None:
         if self._failure is not None:
             raise self._failure
-        free = self._free_bytes(self._desk.path.parent)
+        try:
+            free = self._free_bytes(self._desk.path.parent)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"the disk of {self._desk.path} cannot be asked for its space: {error}"
+            ) from error
         if free < DISK_RESERVE_BYTES:
             raise StoreUnavailable(
                 f"the disk of {self._desk.path} is full ({free:,} bytes left): free some space; until then publishing "

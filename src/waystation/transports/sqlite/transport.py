@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -251,10 +252,15 @@ class _Opened:
         self._loop: asyncio.AbstractEventLoop | None = None
         self.maintenance = Maintenance(path, self.clock, folder / "maintenance.lock")
         nudge = self.maintenance.nudge
-        self.sender = Sender(Desk(path, on_long_wal=nudge), self.clock, ring=self.bell.ring)
-        self.desk = Desk(path, on_long_wal=nudge)
-        self.transactions = TransactionDesk(path, clock, self.clock, on_long_wal=nudge)
-        newest = self.desk.connection.execute("SELECT time FROM bus_segment ORDER BY id DESC LIMIT 1").get
+        try:
+            self.sender = Sender(Desk(path, on_long_wal=nudge), self.clock, ring=self.bell.ring)
+            self.desk = Desk(path, on_long_wal=nudge)
+            self.transactions = TransactionDesk(path, clock, self.clock, on_long_wal=nudge)
+            newest = self.desk.connection.execute("SELECT time FROM bus_segment ORDER BY id DESC LIMIT 1").get
+        except BaseException:
+            self.maintenance.close()
+            self.bell.close()
+            raise
         self.clock.raise_to(newest or 0.0)
 
     def owner(self) -> str:
@@ -286,17 +292,21 @@ class _Opened:
             feed.wake(touched | ours)
 
     async def close(self) -> None:
-        """Close feeds, then what sends, then the rest."""
-        for feed in self.feeds:
-            await feed.close()
+        """Close feeds, then what sends, then the rest; each also if one before it fails."""
+        async with AsyncExitStack() as stack:
+            stack.callback(self.bell.close)
+            stack.push_async_callback(self.desk.close)
+            stack.push_async_callback(self.transactions.close)
+            stack.push_async_callback(asyncio.to_thread, self.maintenance.close)
+            stack.push_async_callback(self.sender.close)
+            stack.callback(self._stop_listening)
+            for feed in self.feeds:
+                stack.push_async_callback(feed.close)
+
+    def _stop_listening(self) -> None:
         if self._ear is not None and self._loop is not None:
             self._loop.remove_reader(self._ear.fileno())
             self._ear.close()
-        await self.sender.close()
-        await asyncio.to_thread(self.maintenance.close)
-        await self.transactions.close()
-        await self.desk.close()
-        self.bell.close()
 
     def _hear(self) -> None:
         assert self._ear is not None, "the loop watches it only while it is open"
