@@ -1,0 +1,130 @@
+"""What groups owe their members, in the simplest words: the reference for the engine's claims and settlements.
+
+The model does not say which messages a claim must return. It says which it may return, with which attempt, and what is
+owed afterwards; so it stays right however the engine arranges partitions and ranges.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from waystation._core.delivery import Accept, DeadLetter, Delivery, Release, Retry, Settlement
+from waystation._core.message import Message
+
+
+@dataclass(eq=False, repr=False)
+class Hold:
+    """One delivery that a member has and has not settled."""
+
+    entry: Entry
+    member: object
+    delivery: Delivery
+    deadline: float
+    ended: bool = False
+
+    def __repr__(self) -> str:
+        return f"<{self.entry.id} at {self.delivery.attempt}>"
+
+    def is_live(self, now: float) -> bool:
+        return not self.ended and self.deadline > now
+
+
+@dataclass(eq=False, repr=False)
+class Entry:
+    """One message as one group sees it."""
+
+    id: str
+    key: str | None
+    number: int  # order of acceptance
+    due: float = 0.0
+    attempts: int = 0  # counted so far
+    suspect: bool = False  # its last holder vanished
+    state: str = "owed"  # or "settled", "dead"
+    hold: Hold | None = None
+    exempt: set[str] = field(
+        default_factory=set
+    )  # were under way when this one was brought back from the dead
+
+    def __repr__(self) -> str:
+        return f"<{self.id} {self.state}>"
+
+
+@dataclass(eq=False)
+class Ledger:
+    """All that one group owes of one topic."""
+
+    ordered: bool
+    entries: dict[str, Entry] = field(default_factory=dict)
+
+    def in_state(self, state: str) -> list[Entry]:
+        return [entry for entry in self.entries.values() if entry.state == state]
+
+    def accept(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            assert message.id not in self.entries, f"{message.id} was accepted twice"
+            self.entries[message.id] = Entry(message.id, message.key, len(self.entries))
+
+    def deliver(
+        self, member: object, deliveries: Sequence[Delivery], now: float, deadline: float
+    ) -> list[Hold]:
+        """Check what one claim returned, and remember it."""
+        holds = []
+        for delivery in deliveries:
+            entry = self._may_deliver(member, delivery, now)
+            if entry.hold is not None:
+                entry.hold.ended, entry.suspect = True, True
+            if entry.suspect:
+                assert len(deliveries) == 1, f"suspect {entry.id} was delivered in company"
+            entry.attempts += 1
+            entry.hold = Hold(entry, member, delivery, deadline)
+            holds.append(entry.hold)
+        return holds
+
+    def _may_deliver(self, member: object, delivery: Delivery, now: float) -> Entry:
+        assert delivery.message.id in self.entries, f"{delivery.message.id} was never accepted"
+        entry = self.entries[delivery.message.id]
+        assert entry.state == "owed", f"{entry.id} is {entry.state}, and was delivered"
+        assert entry.hold is None or not entry.hold.is_live(now), f"{entry.id} was delivered twice at once"
+        assert entry.due <= now, f"{entry.id} came {entry.due - now} s early"
+        assert delivery.attempt == entry.attempts + 1, (
+            f"{entry.id}: {delivery.attempt}, not {entry.attempts + 1}"
+        )
+        if self.ordered and entry.key is not None:
+            for earlier in self.in_state("owed"):
+                if earlier.key != entry.key or earlier.number >= entry.number or entry.id in earlier.exempt:
+                    continue
+                hold = earlier.hold
+                in_same_hands = hold is not None and hold.member is member and hold.is_live(now)
+                assert in_same_hands, f"{entry.id} overtook {earlier.id}"
+        return entry
+
+    def settle(self, hold: Hold, settlement: Settlement, now: float) -> None:
+        """Take a settlement that the engine took."""
+        entry = hold.entry
+        assert entry.hold is hold, f"a lost lease of {entry.id} was settled"
+        entry.hold, hold.ended = None, True
+        match settlement:
+            case Accept():
+                entry.state = "settled"
+            case DeadLetter():
+                entry.state = "dead"
+            case Retry(delay_s):
+                entry.due, entry.suspect = now + delay_s, False
+            case Release():
+                entry.attempts -= 1
+
+    def revive(self, entry: Entry) -> None:
+        """Bring a dead letter back, as a new first attempt."""
+        entry.state, entry.attempts, entry.suspect, entry.due = "owed", 0, False, 0.0
+        entry.exempt = {other.id for other in self.in_state("owed") if other.hold is not None}
+
+    def vanish(self, member: object) -> None:
+        """End the leases of a member at once: its process died."""
+        for entry in self.entries.values():
+            if entry.hold is not None and entry.hold.member is member:
+                entry.hold.deadline = -math.inf
+
+    def in_flight(self, now: float) -> int:
+        return sum(entry.hold is not None and entry.hold.is_live(now) for entry in self.in_state("owed"))
