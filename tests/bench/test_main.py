@@ -37,6 +37,11 @@ def test_an_unknown_group_or_figure_is_refused(group: str | None, only: str | No
         main(group=group, only=only, quick=True, json_path=None)
 
 
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="does not exist"):
+        main(group=None, only=None, quick=True, json_path=tmp_path / "none" / "bench.json")
+
+
 def test_a_figure_is_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "bench.json"
     assert main(group=None, only="memory.batch_us", quick=True, json_path=path) == 0

@@ -60,9 +60,11 @@ def main(*, group: str | None, only: str | None, quick: bool, json_path: Path | 
         0, or 1 if some run proved nothing, because messages were missing or a process ended; the others are reported.
 
     Raises:
-        ConfigurationError: There is no such group or figure.
+        ConfigurationError: There is no such group or figure, or no folder for the JSON.
     """
     measurements = select(group, only)
+    if json_path is not None and not json_path.parent.is_dir():
+        raise ConfigurationError(f"the folder {json_path.parent} does not exist: make it first")
     console, log = Console(), Console(stderr=True)
     console.print(machine(), highlight=False, soft_wrap=True)
     figures: list[Figure] = []

@@ -46,14 +46,14 @@ FULL = Scale(
 #: At most a minute on two cores.
 QUICK = Scale(
     rounds=2,
-    batch=200_000,
-    concurrent=60_000,
-    batch_1k=60_000,
-    latency=1_000,
+    batch=120_000,
+    concurrent=30_000,
+    batch_1k=40_000,
+    latency=600,
     idle_s=5.0,
     backlog=100_000,
     windows=5,
     stretch=50_000,
-    memory_batch=100_000,
-    memory_single=30_000,
+    memory_batch=60_000,
+    memory_single=20_000,
 )
