@@ -141,8 +141,8 @@ class Composer:
             data = encode(body, plan.content_type)
         if len(data) > plan.body_bytes_max:
             check_body(data, plan.body_bytes_max)
-        if key is not None and not (key.__class__ is str and len(key) <= KEY_BYTES_MAX and key.isascii()):
-            check_key(key)
+        if key is not None:
+            _checked_key(key)
         delayed = delay is not None or at is not None
         if delayed or priority is not None or dedupe_key is not None or require is not None:
             plan.check_wishes(priority, dedupe_key, require, delayed=delayed)
@@ -153,24 +153,13 @@ class Composer:
         if cause is not None:
             correlation_id = correlation_id or cause.correlation_id or cause.id
         return Message(
-            message_id or self.next_id(),
-            plan.name,
-            data,
-            key,
-            _headers(headers) if headers else {},
-            plan.content_type,
-            plan.type_name,
-            self._source,
-            now,
-            correlation_id,
-            None if cause is None else cause.id,
-            reply_to,
+            message_id or self.next_id(), plan.name, data, key, _headers(headers) if headers else {},
+            plan.content_type, plan.type_name, self._source, now,
+            correlation_id, None if cause is None else cause.id, reply_to,
             None if expires is None else now + seconds(expires, name="expires"),
             _due(now, delay, at) if delayed else None,
-            priority or 0,
-            dedupe_key,
-            None if cause is None else cause.traceparent,
-        )
+            priority or 0, dedupe_key, None if cause is None else cause.traceparent,
+        )  # fmt: skip
 
     def batches(
         self,
@@ -194,17 +183,9 @@ class Composer:
         now, cause = self._time(), CURRENT.get()
         expires_at = None if expires is None else now + seconds(expires, name="expires")
         deliver_at = None if delay is None and at is None else _due(now, delay, at)
-        correlation_id = causation_id = trace = None
-        if cause is not None:
-            correlation_id, causation_id, trace = (
-                cause.correlation_id or cause.id,
-                cause.id,
-                cause.traceparent,
-            )
-        key_of = key if callable(key) else None
-        this_key = None if callable(key) else key
-        if this_key is not None:
-            check_key(this_key)
+        correlation_id = None if cause is None else cause.correlation_id or cause.id
+        causation_id, trace = (None, None) if cause is None else (cause.id, cause.traceparent)
+        key_of, this_key = (key, None) if callable(key) else (None, _checked_key(key))
         shared = _headers(headers) if headers else {}
         next_id, source, level = self.next_id, self._source, priority or 0
         batch: list[Message] = []
@@ -222,11 +203,7 @@ class Composer:
             if len(data) > bytes_max:
                 check_body(data, bytes_max)
             if key_of is not None:
-                this_key = key_of(body)
-                if this_key is not None and not (
-                    this_key.__class__ is str and len(this_key) <= KEY_BYTES_MAX and this_key.isascii()
-                ):
-                    check_key(this_key)
+                this_key = _checked_key(key_of(body))
             size += len(data)
             if len(batch) == BATCH_MESSAGES_MAX or (size > BATCH_BYTES_MAX and batch):
                 yield batch
@@ -287,6 +264,13 @@ def _due(now: float, delay: Duration | None, at: Instant | None) -> float:
     if at is not None:
         raise ConfigurationError("give delay= or at=, not both")
     return now + seconds(delay, name="delay")
+
+
+def _checked_key(key: str | None) -> str | None:
+    """Check an ordering key; the usual short one without encoding it."""
+    if key is not None and not (key.__class__ is str and len(key) <= KEY_BYTES_MAX and key.isascii()):
+        check_key(key)
+    return key
 
 
 def _check_text(value: str, name: str) -> None:
