@@ -125,7 +125,7 @@ class Transport(Protocol):
         """Facts: before `open` what the URL can give at most, afterwards what was found."""
 
     async def open(self) -> None:
-        """Connect. May be called once."""
+        """Connect. May be called again after `close`: a bus can be entered more than once."""
 
     async def declare(self, topology: Topology, /) -> None:
         """Make topics and groups exist. Idempotent, also when eight processes do it at once."""
