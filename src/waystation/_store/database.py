@@ -10,6 +10,7 @@ import contextlib
 import os
 import random
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +32,8 @@ from .schema import APPLICATION_ID, MIGRATIONS, PAGE_BYTES, VERSION
 #: the fix was also given to 3.44.6 and 3.50.7.
 _SAFE_SQLITE = (3, 51, 3)
 _SAFE_BACKPORTS = ((3, 44, 6), (3, 50, 7))
+
+_UMASK = threading.Lock()
 
 #: File systems on which SQLite's shared memory does not work, as the kernel names them.
 _NETWORK_FILE_SYSTEMS = (
@@ -85,6 +88,7 @@ def file_system_of(path: Path) -> str:
         mounts = _mounts_of_macos()
     real = os.path.realpath(path)
     holding = [(point, kind) for point, kind in mounts if _is_below(real, point)]
+    holding.reverse()  # of two mounts on one point the later one counts
     return max(holding, key=lambda mount: len(mount[0]), default=("", ""))[1]
 
 
@@ -120,7 +124,7 @@ def create(path: Path) -> None:
         with _private_umask():
             connection = apsw.Connection(str(path))
         try:
-            connection.set_busy_handler(_patient())
+            set_patience(connection, patient=True)
             _migrate(connection, path)
         finally:
             connection.close()
@@ -143,9 +147,7 @@ def connect(
     """
     with translated(path):
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-        set_patience(
-            connection, patient=True
-        )  # whoever opens the file first may be rebuilding the log's index
+        set_patience(connection, patient=True)  # who opens the file first may be rebuilding the log's index
         connection.pragma("synchronous", "FULL" if flush else "NORMAL")
         connection.pragma("foreign_keys", "ON")
         connection.pragma("trusted_schema", "OFF")
@@ -158,9 +160,9 @@ def connect(
         return connection
 
 
-def set_patience(connection: apsw.Connection, *, patient: bool) -> None:
-    """Choose whether a connection waits for the write lock or raises `apsw.BusyError` at once."""
-    connection.set_busy_handler(_patient() if patient else None)
+def set_patience(connection: apsw.Connection, *, patient: bool, limit_s: float | None = None) -> None:
+    """Choose whether a connection waits for locks, at most `limit_s` (`STORE_BUSY_S`), or raises `apsw.BusyError`."""
+    connection.set_busy_handler(_patient(STORE_BUSY_S if limit_s is None else limit_s) if patient else None)
 
 
 @contextlib.contextmanager
@@ -196,6 +198,7 @@ def translate(error: apsw.Error, path: Path) -> StoreError | TransportError:
 
 
 def _migrate(connection: apsw.Connection, path: Path) -> None:
+    _check_owner(connection, path)
     found = connection.pragma("user_version")
     if found == VERSION and connection.pragma("application_id") == APPLICATION_ID:
         return
@@ -208,9 +211,7 @@ def _migrate(connection: apsw.Connection, path: Path) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         found = connection.pragma("user_version")  # another process may have been first
-        tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
-        if tables and connection.pragma("application_id") != APPLICATION_ID:
-            raise StoreCorrupt(f"{path} is a database of another program: choose another path in the URL")
+        _check_owner(connection, path)
         if found > VERSION:
             raise StoreVersion(
                 f"{path} has schema {found}, this Waystation knows up to {VERSION}: pip install -U waystation"
@@ -226,6 +227,13 @@ def _migrate(connection: apsw.Connection, path: Path) -> None:
         raise
 
 
+def _check_owner(connection: apsw.Connection, path: Path) -> None:
+    """Refuse another program's database, before anything in it is changed."""
+    tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
+    if tables and connection.pragma("application_id") != APPLICATION_ID:
+        raise StoreCorrupt(f"{path} is a database of another program: choose another path in the URL")
+
+
 def _wal_hook(on_long_wal: Callable[[], None]) -> Callable[[apsw.Connection, str, int], int]:
     def committed(_connection: apsw.Connection, _database: str, pages: int) -> int:
         if pages * PAGE_BYTES >= WAL_CHECKPOINT_BYTES:
@@ -235,7 +243,7 @@ def _wal_hook(on_long_wal: Callable[[], None]) -> Callable[[apsw.Connection, str
     return committed
 
 
-def _patient() -> Callable[[int], bool]:
+def _patient(limit_s: float) -> Callable[[int], bool]:
     """Return a busy handler that polls the lock quickly at first: a commit holds it for a fraction of a millisecond.
 
     SQLite's own handler sleeps 1, 2, 5, 10 ... ms, several times a commit's length. It runs in worker threads only.
@@ -247,7 +255,7 @@ def _patient() -> Callable[[int], bool]:
         now = time.monotonic()
         if tries == 0:
             started = now
-        if now - started > STORE_BUSY_S:
+        if now - started > limit_s:
             return False
         pause = 0.0001 if tries < 50 else 0.001 if tries < 500 else 0.01
         time.sleep(pause * (0.5 + random.random()))
@@ -258,11 +266,13 @@ def _patient() -> Callable[[int], bool]:
 
 @contextlib.contextmanager
 def _private_umask() -> Iterator[None]:
-    previous = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(previous)
+    """Create files for this user only. The umask is the whole process's, so threads take turns."""
+    with _UMASK:
+        previous = os.umask(0o077)
+        try:
+            yield
+        finally:
+            os.umask(previous)
 
 
 def _flush_folder(folder: Path) -> None:

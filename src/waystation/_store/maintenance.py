@@ -27,7 +27,7 @@ from .._core.limits import (
     WAL_ALARM_BYTES,
 )
 from .clock import StoreClock
-from .database import connect
+from .database import connect, set_patience
 from .rows import fetch
 
 logger = logging.getLogger("waystation.store")
@@ -41,6 +41,13 @@ _VACUUM_PAGES_MAX: Final = 256
 #: Free pages that are left in the file for the next messages, 16 MiB, or half of the file if that is more: what is
 #: given back under load is soon wanted again.
 _FREE_PAGES_KEPT: Final = 2048
+
+#: How long a checkpoint may wait for readers, in seconds: it holds the write lock meanwhile.
+_CHECKPOINT_WAIT_S: Final = 0.05
+
+#: How soon after a checkpoint that readers have prevented the next is tried, in seconds: ten times the above, so that a
+#: long reader costs the writers a tenth of their time at most.
+_CHECKPOINT_PAUSE_S: Final = 0.5
 
 #: How often the inbox is swept, in sweeps: it is a whole scan.
 _INBOX_EVERY_SWEEPS: Final = 300
@@ -68,6 +75,7 @@ class Maintenance:
         self._wake = threading.Event()
         self._stopping = False
         self._alarmed = False
+        self._prevented = -_CHECKPOINT_PAUSE_S  # when readers did so last
         self._sweeps = 0
         self._thread = threading.Thread(target=self._run, name="waystation-maintenance", daemon=True)
         self._thread.start()
@@ -112,12 +120,16 @@ class Maintenance:
         Its file keeps its size, since overwriting blocks is cheaper to flush than appending new ones; what a long
         reader has made it grow to is cut off once that has ended.
         """
+        if time.monotonic() < self._prevented + _CHECKPOINT_PAUSE_S:
+            return
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         grown = self.wal_bytes() > WAL_ALARM_BYTES
         mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if grown else apsw.SQLITE_CHECKPOINT_RESTART
+        set_patience(connection, patient=True, limit_s=_CHECKPOINT_WAIT_S)
         try:
             connection.wal_checkpoint(mode=mode)
         except apsw.BusyError:
+            self._prevented = time.monotonic()
             if grown and not self._alarmed:
                 logger.warning(
                     "the write-ahead log of %s has %d MiB: some process reads without end and keeps it from shrinking",
@@ -127,6 +139,8 @@ class Maintenance:
             self._alarmed = grown
         else:
             self._alarmed = False
+        finally:
+            set_patience(connection, patient=True)
 
     def _sweep(self, connection: apsw.Connection) -> None:
         now = self._clock.now()
