@@ -316,7 +316,7 @@ def _claim_range(
         if not lease.done or not lease.is_settled(place)
     ]
     if not deliveries:
-        lease.next, lease.done = lease.leased_to, 0
+        _skip_to(lease, lease.leased_to)  # what is settled behind a damaged segment stays so
         connection.execute(_TAKE_CURSOR, _cursor_row(lease, None, deadline))
         found.more = True
         return
