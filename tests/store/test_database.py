@@ -336,7 +336,7 @@ def test_a_flipped_bit_is_found_and_its_neighbours_are_delivered(
 
 def test_what_was_settled_behind_a_damaged_segment_does_not_come_again(connection: apsw.Connection) -> None:
     # Found by reading: a range that ends early, before the damage, and of which everything is blocked by its key.
-    same = [key for key in map(str, range(100)) if partition_of(key) == partition_of("k")][0]
+    same = next(key for key in map(str, range(100)) if partition_of(key) == partition_of("k"))
     batches = [Message("m0", "t", b"", key="k"), Message("m1", "t", b"", key="k")]
     batches += [Message("m2", "t", b"", key=same), Message("m3", "t", b"", key=same)]
     send(connection, *[[message] for message in batches])
@@ -496,9 +496,9 @@ def test_settled_messages_are_deleted_and_their_space_is_given_back(
 
 
 def test_only_one_process_maintains_at_a_time(path: Path) -> None:
-    with maintenance._elected(path.with_name("lock")) as first:
-        with maintenance._elected(path.with_name("lock")) as second:
-            assert (first, second) == (True, False)
+    lock = path.with_name("lock")
+    with maintenance._elected(lock) as first, maintenance._elected(lock) as second:
+        assert (first, second) == (True, False)
     with maintenance._elected(path.with_name("lock")) as third:
         assert third
 
