@@ -63,11 +63,11 @@ class RangeLease:
     leased_to: int
     done: int  # bitmap from `next` on
     bytes: int = 0
-    more_behind: bool = False  # whether the partition had more than this range
     lost: bool = False
 
     @property
     def ended(self) -> bool:
+        """Whether nothing of the range is held any more."""
         return self.lost or self.next >= self.leased_to
 
     def is_settled(self, place: int) -> bool:
@@ -300,7 +300,6 @@ def _claim_range(
     if previous_owner is not None:
         _suspect(log, connection, lease, leased_to, now)
     lease.leased_to = min(ends, lease.next + max(room, lease.done.bit_length()))
-    lease.more_behind = lease.leased_to < ends
     if _is_plain(connection, member, lease):
         connection.execute(_TAKE_CURSOR, _cursor_row(lease, member.owner, deadline))
         found.leases.append(lease)
