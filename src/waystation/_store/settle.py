@@ -25,6 +25,7 @@ _PROMOTE = """
     UPDATE bus_pending SET due = ?5 WHERE due IS NULL AND id = (
         SELECT id FROM bus_pending WHERE group_id = ?1 AND topic = ?2 AND partition = ?3 AND key = ?4
         ORDER BY place LIMIT 1)"""
+_HAS_MORE = "SELECT ends > ?3 FROM bus_partition WHERE topic = ?1 AND number = ?2"
 _IS_BEHIND = """
     SELECT 1 FROM bus_pending WHERE group_id = ? AND topic = ? AND partition = ? AND key = ? AND place < ? LIMIT 1"""
 
@@ -111,7 +112,11 @@ def _settle_range(
     connection.execute(_MOVE_CURSOR, (first, bitmap_bytes(done), ended, *mine))
     for place, (delivery, settlement) in others.items():
         _move_out(connection, lease, place, delivery, settlement, now)
-    if others or clean or (ended and lease.more_behind):
+    if (
+        others
+        or clean
+        or (ended and connection.execute(_HAS_MORE, (lease.topic, lease.partition, first)).get)
+    ):
         settled.woken.add(lease.topic)
     settled.ranges.append((lease, first, done))
     if clean:

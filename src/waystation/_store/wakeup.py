@@ -12,12 +12,18 @@ import os
 import secrets
 import socket
 import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 #: Longest path that a Unix socket's address holds on every system, in bytes (104 on macOS, 108 on Linux).
 _SOCKET_PATH_BYTES_MAX: Final = 100
+
+_SUFFIX: Final = ".sock"
+
+#: Two changes of a folder within this may carry one time: some systems' clocks for files tick every 10 ms.
+_FOLDER_GRAIN_NS: Final = 50_000_000
 
 #: Topics named in one datagram; with more, the datagram says "look everywhere".
 _TOPICS_MAX: Final = 100
@@ -33,30 +39,41 @@ def wake_folder(database: Path) -> Path:
 
 
 class Bell:
-    """Rings in every process that listens. Used from one thread at a time."""
+    """Rings in every process that listens. May be used from several threads."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
+        self._addresses: list[str] = []
+        self._changed_ns = -1  # when the folder was changed last, as far as it was read
 
     def ring(self, topics: Iterable[int]) -> None:
         """Say that these topics have something new; none at all: look everywhere."""
         names = [str(topic) for topic in topics]
         note = (" ".join(names) if len(names) <= _TOPICS_MAX else "").encode()
-        try:
-            listeners = os.listdir(self._folder)
-        except OSError:
-            return  # nobody has listened yet
-        for name in listeners:
-            address = f"{self._folder}/{name}"
+        for address in self._listeners():
             try:
                 self._socket.sendto(note, address)
             except (ConnectionRefusedError, FileNotFoundError):
                 with contextlib.suppress(OSError):
                     os.unlink(address)  # its process has died
             except OSError:
-                continue  # its buffer is full, so it is awake, or it is not a socket
+                continue  # its buffer is full, so it is awake
+
+    def _listeners(self) -> list[str]:
+        """Return the addresses in the folder, read again only when it has changed."""
+        try:
+            changed_ns = os.stat(self._folder).st_mtime_ns
+            if changed_ns != self._changed_ns:
+                names = os.listdir(self._folder)  # the lock files live here too
+                self._addresses = [f"{self._folder}/{name}" for name in names if name.endswith(_SUFFIX)]
+                # A change within the clock's grain after this look would not show: look again until that has passed.
+                settled = time.time_ns() - changed_ns > _FOLDER_GRAIN_NS
+                self._changed_ns = changed_ns if settled else -1
+        except OSError:
+            return []  # nobody has listened yet
+        return self._addresses
 
     def close(self) -> None:
         """Close the socket."""
@@ -68,7 +85,7 @@ class Ear:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
-        self._path = folder / f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._path = folder / f"{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._socket.bind(str(self._path))

@@ -20,25 +20,27 @@ import apsw
 
 from ..._core.errors import Disconnected
 from ..._core.limits import STORE_BUSY_S
-from ..._store.database import connect, translated
+from ..._store.database import connect, translate, translated
 from ..._store.log import Log
+from .turnstile import Turnstile
 
 T = TypeVar("T")
 
-#: Pauses before asking for the write lock again, in seconds: a commit holds it for a fraction of a millisecond, a
-#: flush for about one.
-_FIRST_PAUSES_S: Final = (0.0, 0.0002, 0.0005)
+#: Pause before asking again for a lock that somebody without a turnstile holds (maintenance, a strange program), in
+#: seconds.
 _PAUSE_S: Final = 0.001
 
 
 class Desk:
     """One connection for write transactions, one after another."""
 
-    def __init__(self, path: Path, *, on_long_wal: Callable[[], None]) -> None:
+    def __init__(self, path: Path, turnstile: Path, *, on_long_wal: Callable[[], None]) -> None:
         self.path = path
         self.connection = connect(path, flush=False, patient=False, on_long_wal=on_long_wal)
         self.log = Log(self.connection)
         self._flush = False
+        self._turnstile = Turnstile(turnstile)
+        self._entered = False
         self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="waystation-commit")
         self._closed = False
@@ -92,33 +94,42 @@ class Desk:
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + STORE_BUSY_S
-        tries = 0
-        with translated(self.path):
-            if flush is not self._flush:
-                self.connection.pragma("synchronous", "FULL" if flush else "NORMAL")
-                self._flush = flush
-            while True:
-                try:
-                    self._run("BEGIN IMMEDIATE")
-                except apsw.BusyError:
+        if not await self._turnstile.enter(STORE_BUSY_S):
+            raise translate(apsw.BusyError("another process keeps its turn"), self.path)
+        self._entered = True
+        try:
+            with translated(self.path):
+                if flush is not self._flush:
+                    self.connection.pragma("synchronous", "FULL" if flush else "NORMAL")
+                    self._flush = flush
+                while not self._begun():
                     if loop.time() > deadline:
-                        raise
-                else:
-                    return
-                pause = _FIRST_PAUSES_S[tries] if tries < len(_FIRST_PAUSES_S) else _PAUSE_S
-                await asyncio.sleep(pause * (0.5 + random.random()))
-                tries += 1
+                        raise apsw.BusyError("a writer that knows no turnstile")
+                    await asyncio.sleep(_PAUSE_S * (0.5 + random.random()))
+        except BaseException:
+            self._leave()
+            raise
 
-    async def commit(self) -> asyncio.CancelledError | None:
+    def _begun(self) -> bool:
+        try:
+            self._run("BEGIN IMMEDIATE")
+        except apsw.BusyError:
+            return False
+        return True
+
+    async def commit(self, then: Callable[[], object] | None = None) -> asyncio.CancelledError | None:
         """Commit; a flush runs in a thread. Return the cancellation that came meanwhile, which changes nothing.
+
+        Args:
+            then: Called at once after the commit, in the thread if there is one: the loop may be busy, and others wait.
 
         Raises:
             apsw.Error: It failed. `undo` it.
         """
         if not self._flush:
-            self._run("COMMIT")
+            self._commit(then)
             return None
-        running = asyncio.get_running_loop().run_in_executor(self._thread, self._run, "COMMIT")
+        running = asyncio.get_running_loop().run_in_executor(self._thread, self._commit, then)
         cancelled: asyncio.CancelledError | None = None
         while not running.done():
             try:
@@ -128,11 +139,23 @@ class Desk:
         running.result()
         return cancelled
 
+    def _commit(self, then: Callable[[], object] | None) -> None:
+        self._run("COMMIT")
+        self._leave()
+        if then is not None:
+            then()
+
     def undo(self) -> None:
-        """Roll back what is open."""
+        """Roll back what is open, and let the next writer in."""
         self.log.forget()
         if self.connection.in_transaction:
             self._run("ROLLBACK")
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._entered:
+            self._entered = False
+            self._turnstile.leave()
 
     def _run(self, statement: str) -> None:
         """Run one of the statements that bound a transaction.
@@ -148,3 +171,4 @@ class Desk:
                 self._closed = True
                 self._thread.shutdown()
                 self.connection.close()
+                self._turnstile.close()

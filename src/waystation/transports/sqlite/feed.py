@@ -100,6 +100,7 @@ class GroupFeed:
         self._topics: set[int] = set()
         self._look_in: set[int] = set()  # topics that may have work
         self._stale = True  # whether _topics must be read anew
+        self._ask = False  # whether what is due may have changed
         self._ready: list[Delivery] = []
         self._leases: list[RangeLease | PendingLease] = []
         self._unread: list[RangeLease] = []
@@ -115,6 +116,7 @@ class GroupFeed:
             return  # somebody else's
         else:
             self._look_in |= topics & self._topics
+            self._ask |= OTHERS in topics
         self._waiting.ring()
 
     async def receive(self, limit: int) -> Sequence[Delivery]:
@@ -123,9 +125,9 @@ class GroupFeed:
             if self._closed:
                 raise Disconnected("this feed is closed")
             self._leases = [lease for lease in self._leases if not (lease.ended or lease.lost)]
-            if self._has_credit():
+            if self._should_look():
                 look = _Look(self._look_in, self._stale)
-                self._look_in, self._stale = set(), False
+                self._look_in, self._stale, self._ask = set(), False, False
                 await self._desk.write(partial(self._claim, look, limit), then=self._take)
             if self._unread:
                 await self._read()
@@ -158,7 +160,7 @@ class GroupFeed:
         settled.apply()
         if settled.woken:
             self._ring_others(settled.woken)
-        self._look_in |= {lease.topic for lease, _, _ in settled.ranges} & self._topics
+        self._look_in |= settled.woken & self._topics
         self._waiting.ring()
 
     async def close(self) -> None:
@@ -206,16 +208,15 @@ class GroupFeed:
             look.found.deliveries.extend(claim.deliveries)
             look.found.unread.extend(claim.unread)
             look.found.count += claim.count
-            if not claim.count and not claim.more:
-                look.look_in.discard(topic)
+            if claim.count < room and not claim.more:
+                look.look_in.discard(topic)  # all that is free; what a lease holds back is told when it ends
             if claim.leases:
                 member = replace(member, busy=True)
             if look.found.count >= limit or _is_suspect(claim.leases):
                 break
-        if not look.found.count:
-            topics = self._topics if look.topics is None else look.topics
-            few = topics if len(topics) <= _FEW_TOPICS else ()
-            look.due = leases.next_due(connection, self._member.group, tuple(few))
+        topics = self._topics if look.topics is None else look.topics
+        few = topics if len(topics) <= _FEW_TOPICS else ()
+        look.due = leases.next_due(connection, self._member.group, tuple(few))
         return look
 
     def _take(self, look: _Look) -> None:
@@ -231,18 +232,20 @@ class GroupFeed:
         if look.promoted:
             self._ring_others(look.promoted)
 
-    def _has_credit(self) -> bool:
+    def _should_look(self) -> bool:
         held = sum([lease.bytes for lease in self._leases])
-        return held < _CREDIT_BYTES_MAX and not _is_suspect(self._leases)
+        if held >= _CREDIT_BYTES_MAX or _is_suspect(self._leases):
+            return False
+        due = self._due is not None and self._due <= self._now()
+        return bool(self._look_in) or self._stale or self._ask or due
 
     def _patience(self) -> float:
-        if self._look_in and self._has_credit() and not self._leases:
-            return 0.0  # the last claim skipped something that was settled long ago
+        # With something held, a suspect may be due for which this member is too busy; settling wakes it.
+        least = _BUSY_POLL_S if self._leases else 0.0
+        if self._look_in:
+            return least
         if self._due is None:
             return IDLE_POLL_S
-        least = (
-            _BUSY_POLL_S if self._leases else 0.0
-        )  # a suspect may be due, for which this member is too busy
         return min(IDLE_POLL_S, max(least, self._due - self._now()))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +23,10 @@ from .desk import Desk
 DISK_RESERVE_BYTES: Final = 8 * 1024 * 1024
 
 
+#: How long it is believed that there is space, in seconds: what one process writes meanwhile fits into the reserve.
+_SPACE_KNOWN_S: Final = 0.05
+
+
 class Sender:
     """The connection on which one process's messages are committed."""
 
@@ -35,6 +41,7 @@ class Sender:
         self._desk, self._clock, self._ring = desk, clock, ring
         self._free_bytes = free_bytes or _free_bytes
         self._failure: StoreUnavailable | None = None
+        self._space_known_until = 0.0
 
     async def send(self, messages: Sequence[Message]) -> Sequence[SendOutcome]:
         """Commit a batch; one outcome per message.
@@ -56,13 +63,12 @@ class Sender:
                 self._desk.undo()
                 raise
             try:
-                cancelled = await self._desk.commit()
+                cancelled = await self._desk.commit(partial(self._ring, touched))
             except apsw.FullError as error:
                 self._desk.undo()
                 return _rejected(messages, self._translated(error))
             except apsw.Error as error:
                 return self._poison(messages, error)
-        self._ring(touched)
         if cancelled is not None:
             raise cancelled
         level = Durability.FLUSHED if flush else Durability.WRITTEN
@@ -86,6 +92,9 @@ class Sender:
     def _check(self) -> None:
         if self._failure is not None:
             raise self._failure
+        now = time.monotonic()
+        if now < self._space_known_until:
+            return
         try:
             free = self._free_bytes(self._desk.path.parent)
         except OSError as error:
@@ -97,6 +106,7 @@ class Sender:
                 f"the disk of {self._desk.path} is full ({free:,} bytes left): free some space; until then publishing "
                 "is refused, receiving goes on, and nothing that was confirmed is lost"
             )
+        self._space_known_until = now + _SPACE_KNOWN_S
 
     def _translated(self, error: Exception) -> Exception:
         return translate(error, self._desk.path) if isinstance(error, apsw.Error) else error

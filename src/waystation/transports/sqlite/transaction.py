@@ -43,9 +43,15 @@ class TransactionDesk(Desk):
     """The connection on which a process's transactions run, one after another: users' statements among ours."""
 
     def __init__(
-        self, path: Path, clock: Clock, store_clock: StoreClock, *, on_long_wal: Callable[[], None]
+        self,
+        path: Path,
+        turnstile: Path,
+        clock: Clock,
+        store_clock: StoreClock,
+        *,
+        on_long_wal: Callable[[], None],
     ) -> None:
-        super().__init__(path, on_long_wal=on_long_wal)
+        super().__init__(path, turnstile, on_long_wal=on_long_wal)
         self.clock, self.store_clock = clock, store_clock
         self._theirs = False  # whether the statement being prepared is a user's
         self.connection.set_authorizer(self._authorize)

@@ -253,9 +253,10 @@ class _Opened:
         self.maintenance = Maintenance(path, self.clock, folder / "maintenance.lock")
         nudge = self.maintenance.nudge
         try:
-            self.sender = Sender(Desk(path, on_long_wal=nudge), self.clock, ring=self.bell.ring)
-            self.desk = Desk(path, on_long_wal=nudge)
-            self.transactions = TransactionDesk(path, clock, self.clock, on_long_wal=nudge)
+            turnstile = folder / "writer.lock"
+            self.sender = Sender(Desk(path, turnstile, on_long_wal=nudge), self.clock, ring=self.bell.ring)
+            self.desk = Desk(path, turnstile, on_long_wal=nudge)
+            self.transactions = TransactionDesk(path, turnstile, clock, self.clock, on_long_wal=nudge)
             newest = self.desk.connection.execute("SELECT time FROM bus_segment ORDER BY id DESC LIMIT 1").get
         except BaseException:
             self.maintenance.close()
@@ -281,15 +282,13 @@ class _Opened:
 
     def transaction_committed(self, touched: set[int], settled: list[Settled]) -> None:
         """Tell feeds and other processes what a transaction has changed."""
-        ours: set[int] = set()  # where only this process has something to look for
         for settlement in settled:
             settlement.apply()
             touched |= settlement.woken
-            ours |= {lease.topic for lease, _, _ in settlement.ranges}
         if touched:
             self.bell.ring(touched)
         for feed in self.feeds:
-            feed.wake(touched | ours)
+            feed.wake(touched)
 
     async def close(self) -> None:
         """Close feeds, then what sends, then the rest; each also if one before it fails."""
