@@ -20,7 +20,7 @@ import apsw
 
 from ..._core.errors import Disconnected
 from ..._core.limits import STORE_BUSY_S
-from ..._store.database import connect, translate, translated
+from ..._store.database import connect, translated
 from ..._store.log import Log
 from .turnstile import Turnstile
 
@@ -29,6 +29,9 @@ T = TypeVar("T")
 #: Pause before asking again for a lock that somebody without a turnstile holds (maintenance, a strange program), in
 #: seconds.
 _PAUSE_S: Final = 0.001
+
+#: How long to wait for a turn, in seconds: many times what an honest writer takes.
+_TURN_S: Final = 0.5
 
 
 class Desk:
@@ -41,6 +44,7 @@ class Desk:
         self._flush = False
         self._turnstile = Turnstile(turnstile)
         self._entered = False
+        self._without_turns_until = 0.0
         self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="waystation-commit")
         self._closed = False
@@ -94,9 +98,10 @@ class Desk:
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + STORE_BUSY_S
-        if not await self._turnstile.enter(STORE_BUSY_S):
-            raise translate(apsw.BusyError("another process keeps its turn"), self.path)
-        self._entered = True
+        if loop.time() >= self._without_turns_until:
+            self._entered = await self._turnstile.enter(_TURN_S)
+            if not self._entered:  # somebody was stopped in it: SQLite's lock alone, for a while
+                self._without_turns_until = loop.time() + STORE_BUSY_S
         try:
             with translated(self.path):
                 if flush is not self._flush:
@@ -104,7 +109,7 @@ class Desk:
                     self._flush = flush
                 while not self._begun():
                     if loop.time() > deadline:
-                        raise apsw.BusyError("a writer that knows no turnstile")
+                        raise apsw.BusyError("the write lock was not given back")
                     await asyncio.sleep(_PAUSE_S * (0.5 + random.random()))
         except BaseException:
             self._leave()

@@ -31,14 +31,18 @@ class Turnstile:
         if not self._asked and self._try():
             return True
         loop = asyncio.get_running_loop()
-        self._waiter = loop.create_future()
+        waiter = self._waiter = loop.create_future()
         if not self._asked:
             self._ask(loop)
         try:
             async with asyncio.timeout(timeout_s):
-                await self._waiter
+                await waiter
         except TimeoutError:
-            return False
+            return waiter.done() and not waiter.cancelled()  # it may have come with the last tick
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self.leave()
+            raise
         finally:
             self._waiter = None
         return True
