@@ -141,6 +141,27 @@ def test_a_path_that_is_a_folder_is_refused(path: Path) -> None:
         create(path)
 
 
+def test_threads_may_create_one_file_at_once(tmp_path: Path) -> None:
+    errors: list[Exception] = []
+
+    def make(path: Path, together: threading.Barrier) -> None:
+        together.wait()
+        try:
+            create(path)
+        except Exception as error:  # noqa: BLE001 - the main thread tells
+            errors.append(error)
+
+    for turn in range(20):
+        together = threading.Barrier(4)
+        path = tmp_path / f"{turn}.db"
+        threads = [threading.Thread(target=make, args=(path, together)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert errors == []
+
+
 def test_eight_processes_may_create_the_file_at_once(path: Path) -> None:
     code = "import sys; from pathlib import Path; from waystation._store.database import create, connect;"
     code += (

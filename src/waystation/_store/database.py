@@ -7,6 +7,7 @@ closing any descriptor of a file drops every POSIX lock that the process holds o
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import subprocess
@@ -205,8 +206,7 @@ def _migrate(connection: apsw.Connection, path: Path) -> None:
     if found == 0 and not connection.pragma("schema_version"):
         connection.pragma("page_size", PAGE_BYTES)
         connection.pragma("auto_vacuum", "INCREMENTAL")
-    if connection.pragma("journal_mode", "wal") != "wal":
-        raise StoreUnavailable(f"{path}: this file system does not support SQLite's write-ahead log")
+    _use_write_ahead_log(connection, path)
     connection.pragma("synchronous", "FULL")
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -225,6 +225,20 @@ def _migrate(connection: apsw.Connection, path: Path) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _use_write_ahead_log(connection: apsw.Connection, path: Path) -> None:
+    wait = _patient(STORE_BUSY_S)  # by hand: SQLite asks no busy handler when it changes the journal
+    for tries in itertools.count():
+        try:
+            mode = connection.pragma("journal_mode", "wal")
+        except apsw.BusyError:
+            if not wait(tries):
+                raise
+        else:
+            break
+    if mode != "wal":
+        raise StoreUnavailable(f"{path}: this file system does not support SQLite's write-ahead log")
 
 
 def _check_owner(connection: apsw.Connection, path: Path) -> None:
