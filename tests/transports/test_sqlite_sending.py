@@ -264,8 +264,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_on_a_full_disk_sending_is_refused_settling_goes_on_and_space_is_noticed(
-    small_disk: Path,
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sender, "_SPACE_KNOWN_S", 0.0)
     ballast = small_disk / "ballast"
     async with opened(small_disk / "bus.db") as transport:
         feed = await transport.open_feed(SUBSCRIPTION)
