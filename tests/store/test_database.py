@@ -27,7 +27,7 @@ from waystation._store.leases import Member
 from waystation._store.log import Log, partition_of
 from waystation._store.maintenance import Maintenance
 from waystation._store.schema import APPLICATION_ID, PAGE_BYTES, VERSION
-from waystation._store.settle import settle
+from waystation._store.settle import by_lease, settle
 
 ROOT = Path(__file__).parents[2]
 
@@ -326,7 +326,7 @@ def claim_all(connection: apsw.Connection, group: int, limit: int = 100, now: fl
     for _ in range(20):
         deliveries = claim(connection, group, limit, now)
         with writing(connection):
-            settle(connection, [(delivery, ACCEPT) for delivery in deliveries], now=2.0)
+            settle(connection, by_lease([(delivery, ACCEPT) for delivery in deliveries]), now=2.0)
         found += [delivery.message.id for delivery in deliveries]
     return found
 
@@ -364,8 +364,8 @@ def test_what_was_settled_behind_a_damaged_segment_does_not_come_again(connectio
     group = declare(connection)
     first, second, third, last = claim(connection, group, 4)
     with writing(connection):
-        settle(connection, [(first, Retry(100.0)), (last, ACCEPT)], now=2.0)
-        settle(connection, [(second, RELEASE), (third, RELEASE)], now=2.0)
+        settle(connection, by_lease([(first, Retry(100.0)), (last, ACCEPT)]), now=2.0)
+        settle(connection, by_lease([(second, RELEASE), (third, RELEASE)]), now=2.0)
     flip_a_bit(connection, 3)
     assert claim_all(connection, group, 1) == []
     assert [info.lag for info in inspect.groups(connection, 2.0)] == [2]

@@ -35,7 +35,7 @@ from waystation._store.database import connect, create
 from waystation._store.leases import Member
 from waystation._store.log import Log, partition_of
 from waystation._store.maintenance import Maintenance
-from waystation._store.settle import Settled, settle
+from waystation._store.settle import Settled, by_lease, settle
 
 T = TypeVar("T")
 Chosen = tuple[Hold, Settlement]
@@ -279,7 +279,7 @@ class Engine(RuleBasedStateMachine):
         return data.draw(st.permutations(chosen)) if chosen else []
 
     def write(self, process: Process, chosen: list[Chosen]) -> Settled:
-        return settle(process.connection, [(hold.delivery, wanted) for hold, wanted in chosen], self.now)
+        return settle(process.connection, by_lease([(hold.delivery, wanted) for hold, wanted in chosen]), self.now)
 
     def finish(self, process: Process, chosen: list[Chosen]) -> None:
         settled = process.write(partial(self.write, process, chosen))

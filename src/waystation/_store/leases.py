@@ -25,11 +25,17 @@ _FREE_CURSORS = """
            coalesce(c.token, 0), p.ends
     FROM bus_partition p LEFT JOIN bus_cursor c ON c.group_id = ?1 AND c.topic = p.topic AND c.partition = p.number
     WHERE p.topic = ?2 AND coalesce(c.next, 0) < p.ends AND (c.owner IS NULL OR c.deadline <= ?3)"""
+_SEGMENT_AT = "SELECT max(first) FROM bus_segment WHERE topic = ? AND partition = ? AND first <= ?"
 _WITH_WORK = """
     SELECT m.topic FROM bus_membership m JOIN bus_partition p ON p.topic = m.topic
     LEFT JOIN bus_cursor c ON c.group_id = m.group_id AND c.topic = p.topic AND c.partition = p.number
     WHERE m.group_id = ?1 AND coalesce(c.next, 0) < p.ends AND (c.owner IS NULL OR c.deadline <= ?2)
     UNION SELECT topic FROM bus_pending WHERE group_id = ?1 AND due <= ?2"""
+_NEXT_DUE = """
+    SELECT min(due) FROM (
+        SELECT min(due) AS due FROM bus_scheduled UNION ALL
+        SELECT min(due) FROM bus_pending WHERE group_id = ?1 AND topic = ?2 AND due IS NOT NULL UNION ALL
+        SELECT min(deadline) FROM bus_cursor WHERE group_id = ?1 AND topic = ?2 AND owner IS NOT NULL)"""
 _TAKE_CURSOR = """
     INSERT INTO bus_cursor (group_id, topic, partition, next, done, leased_to, owner, token, deadline)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -163,20 +169,7 @@ def topics_with_work(connection: apsw.Connection, group: int, now: float) -> set
 
 def next_due(connection: apsw.Connection, group: int, topics: Sequence[int]) -> float | None:
     """Return when the next retry of the group, or the next lease to end, or the next schedule is due (Unix seconds)."""
-    moments = [connection.execute("SELECT min(due) FROM bus_scheduled").get]
-    for topic in topics:
-        moments.append(
-            connection.execute(
-                "SELECT min(due) FROM bus_pending WHERE group_id = ? AND topic = ? AND due IS NOT NULL",
-                (group, topic),
-            ).get
-        )
-        moments.append(
-            connection.execute(
-                "SELECT min(deadline) FROM bus_cursor WHERE group_id = ? AND topic = ? AND owner IS NOT NULL",
-                (group, topic),
-            ).get
-        )
+    moments = [connection.execute(_NEXT_DUE, (group, topic)).get for topic in topics or (None,)]
     return min((moment for moment in moments if moment is not None), default=None)
 
 
@@ -186,12 +179,15 @@ def extend(connection: apsw.Connection, leases: Sequence[RangeLease | PendingLea
     for lease in leases:
         if isinstance(lease, RangeLease):
             connection.execute(
-                "UPDATE bus_cursor SET deadline = ? WHERE group_id = ? AND topic = ? AND partition = ? AND token = ?",
+                """UPDATE bus_cursor SET deadline = ?
+                   WHERE group_id = ? AND topic = ? AND partition = ? AND token = ?""",
                 (deadline, lease.group, lease.topic, lease.partition, lease.token),
             )
         else:
             connection.execute(
-                "UPDATE bus_pending SET due = ? WHERE id = ? AND token = ?", (deadline, lease.id, lease.token)
+                # One that was given back in this very transaction has a time of its own.
+                "UPDATE bus_pending SET due = iif(owner IS NULL, due, ?) WHERE id = ? AND token = ?",
+                (deadline, lease.id, lease.token),
             )
         if connection.changes() == 0:
             lease.lost = True
@@ -209,7 +205,8 @@ def release(connection: apsw.Connection, leases: Sequence[RangeLease | PendingLe
             )
         else:
             connection.execute(
-                "UPDATE bus_pending SET owner = NULL, due = ?, attempt = attempt - 1 WHERE id = ? AND token = ?",
+                """UPDATE bus_pending SET owner = NULL, due = ?, attempt = attempt - 1
+                   WHERE id = ? AND token = ? AND owner IS NOT NULL""",
                 (now, lease.id, lease.token),
             )
 
@@ -300,6 +297,10 @@ def _claim_range(
     if previous_owner is not None:
         _suspect(log, connection, lease, leased_to, now)
     lease.leased_to = min(ends, lease.next + max(room, lease.done.bit_length()))
+    if lease.leased_to < ends and not lease.done:
+        begins = connection.execute(_SEGMENT_AT, (topic, partition, lease.leased_to)).get
+        if begins is not None and begins > lease.next:
+            lease.leased_to = begins  # so that no segment is read twice
     if _is_plain(connection, member, lease):
         connection.execute(_TAKE_CURSOR, _cursor_row(lease, member.owner, deadline))
         found.leases.append(lease)

@@ -33,11 +33,19 @@ Outcome = tuple[Delivery, Settlement]
 
 
 @dataclass(slots=True)
-class _RangeOutcomes:
+class RangeOutcomes:
     """What one settlement says about one range."""
 
-    places: list[int] = field(default_factory=list)  # settled for good, or moved to a row of their own
+    places: set[int] = field(default_factory=set)  # settled for good, or moved to a row of their own
     others: dict[int, Outcome] = field(default_factory=dict)  # by place: all but Accept
+
+
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """A settlement worked out before the write lock is taken: what is left is one row for each range, and the rare."""
+
+    ranges: dict[RangeLease, RangeOutcomes]
+    pending: list[tuple[PendingLease, Delivery, Settlement]]
 
 
 @dataclass(slots=True)
@@ -63,29 +71,37 @@ class Settled:
             gone.lost = True
 
 
-def settle(connection: apsw.Connection, outcomes: Sequence[Outcome], now: float) -> Settled:
-    """Write the end of deliveries. Those whose lease has ended are left alone and reported in `lost`."""
-    settled = Settled()
-    ranges: dict[RangeLease, _RangeOutcomes] = {}
+def by_lease(outcomes: Sequence[Outcome]) -> Grouped:
+    """Sort outcomes by lease. If a delivery is named twice, the first counts."""
+    ranges: dict[RangeLease, RangeOutcomes] = {}
+    pending: list[tuple[PendingLease, Delivery, Settlement]] = []
     for delivery, settlement in outcomes:
         token = delivery.token
         if type(token) is tuple:
             lease, place = token
             found = ranges.get(lease)
             if found is None:
-                found = ranges[lease] = _RangeOutcomes()
-            found.places.append(place)
-            if settlement is not ACCEPT and not isinstance(settlement, Accept):
-                found.others.setdefault(place, (delivery, settlement))
+                found = ranges[lease] = RangeOutcomes()
+            if settlement is not ACCEPT and not isinstance(settlement, Accept) and place not in found.places:
+                found.others[place] = (delivery, settlement)
+            found.places.add(place)
         elif isinstance(token, PendingLease):
-            _settle_pending(connection, token, delivery, settlement, now, settled)
-    for lease, found in ranges.items():
+            pending.append((token, delivery, settlement))
+    return Grouped(ranges, pending)
+
+
+def settle(connection: apsw.Connection, grouped: Grouped, now: float) -> Settled:
+    """Write the end of deliveries. Those whose lease has ended are left alone and reported in `lost`."""
+    settled = Settled()
+    for row, delivery, settlement in grouped.pending:
+        _settle_pending(connection, row, delivery, settlement, now, settled)
+    for lease, found in grouped.ranges.items():
         _settle_range(connection, lease, found, now, settled)
     return settled
 
 
 def _settle_range(
-    connection: apsw.Connection, lease: RangeLease, found: _RangeOutcomes, now: float, settled: Settled
+    connection: apsw.Connection, lease: RangeLease, found: RangeOutcomes, now: float, settled: Settled
 ) -> None:
     if lease.lost:
         settled.lost.append(lease)
@@ -106,7 +122,7 @@ def _settle_range(
     # Nothing of the range is held but what is released: the cursor itself goes back, and no row is needed.
     clean = bool(released) and first >= lease.leased_to
     if clean:
-        first, done = _advance(stored, [place for place in found.places if place not in released])
+        first, done = _advance(stored, found.places - released)
         others = {place: outcome for place, outcome in others.items() if place not in released}
     ended = clean or first >= lease.leased_to
     connection.execute(_MOVE_CURSOR, (first, bitmap_bytes(done), ended, *mine))
@@ -128,10 +144,10 @@ def _is_done(stored: tuple[int, int], place: int) -> bool:
     return place < first or bool(done >> (place - first) & 1)
 
 
-def _advance(stored: tuple[int, int], places: list[int]) -> tuple[int, int]:
+def _advance(stored: tuple[int, int], places: set[int]) -> tuple[int, int]:
     """Return a cursor's next place and bitmap once `places` are done too."""
     first, done = stored
-    fresh = {place for place in places if place >= first}
+    fresh = places if not places or min(places) >= first else {place for place in places if place >= first}
     if fresh:
         lo, hi = min(fresh), max(fresh)
         if hi - lo + 1 == len(fresh):  # the usual case: a run
@@ -196,7 +212,8 @@ def _settle_pending(
         )
     elif isinstance(settlement, Release):
         run(
-            "UPDATE bus_pending SET due = ?3, owner = NULL, attempt = attempt - 1 WHERE id = ?1 AND token = ?2",
+            """UPDATE bus_pending SET due = ?3, attempt = attempt - (owner IS NOT NULL), owner = NULL
+               WHERE id = ?1 AND token = ?2""",
             (*mine, now),
         )
     else:

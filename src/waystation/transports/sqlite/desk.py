@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 import apsw
 
@@ -22,6 +22,7 @@ from ..._core.errors import Disconnected
 from ..._core.limits import STORE_BUSY_S
 from ..._store.database import connect, translated
 from ..._store.log import Log
+from .committer import Committer
 from .turnstile import Turnstile
 
 T = TypeVar("T")
@@ -32,6 +33,46 @@ _PAUSE_S: Final = 0.001
 
 #: How long to wait for a turn, in seconds: many times what an honest writer takes.
 _TURN_S: Final = 0.5
+
+
+class _Task(Generic[T]):
+    """One piece of work in a transaction that it may share."""
+
+    def __init__(self, work: Callable[[], T], then: Callable[[T], object] | None, flush: bool) -> None:  # noqa: FBT001
+        self._work, self._then, self.flush = work, then, flush
+        self.taken = False
+        self._result: T | None = None
+        self._error: BaseException | None = None
+
+    def run(self, connection: apsw.Connection, log: Log, *, alone: bool) -> None:
+        """Do it; if it fails, undo it alone."""
+        self.taken = True
+        if alone:
+            self._result = self._work()
+            return
+        connection.execute("SAVEPOINT bus_task")
+        try:
+            self._result = self._work()
+        except Exception as error:  # noqa: BLE001 - raised to whoever asked for this work
+            self._error = error
+            log.forget()
+            connection.execute("ROLLBACK TO bus_task")
+        connection.execute("RELEASE bus_task")
+
+    def fail(self, error: BaseException) -> None:
+        """Say that the transaction was lost."""
+        self._error = self._error or error
+
+    def finish(self) -> None:
+        """Say that the transaction was committed."""
+        if self._error is None and self._then is not None:
+            self._then(cast("T", self._result))
+
+    def result(self) -> T:
+        """Return what the work returned, or raise what it raised."""
+        if self._error is not None:
+            raise self._error
+        return cast("T", self._result)
 
 
 class Desk:
@@ -46,7 +87,8 @@ class Desk:
         self._entered = False
         self._without_turns_until = 0.0
         self._turn = asyncio.Lock()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="waystation-commit")
+        self._waiting: list[_Task[Any]] = []
+        self._thread = Committer()
         self._closed = False
 
     async def write(
@@ -54,8 +96,11 @@ class Desk:
     ) -> T:
         """Run `work` in a write transaction, and after its commit `then` with its result.
 
-        Cancelling before the commit undoes it. During the commit, it is finished and `then` is called, so that what is
-        in memory stays true to the file; the cancellation is raised after that.
+        What comes while one waits for the lock joins its transaction: the lock is what is dear. Work that fails is
+        undone alone.
+
+        Cancelling before the work was begun leaves it undone. After that it is finished and `then` is called, so that
+        what is in memory stays true to the file; the cancellation is raised after that.
 
         Args:
             flush: Whether the commit survives a power cut, or only the death of processes.
@@ -63,20 +108,45 @@ class Desk:
         Raises:
             StoreUnavailable: The lock could not be had, or the disk failed; nothing of it happened.
         """
-        async with self.turn():
-            await self.begin(flush=flush)
-            with translated(self.path):
-                try:
-                    result = work()
-                    cancelled = await self.commit()
-                except BaseException:
-                    self.undo()
-                    raise
-            if then is not None:
-                then(result)
+        task: _Task[T] = _Task(work, then, flush)
+        self._waiting.append(task)
+        try:
+            async with self.turn():
+                if not task.taken:
+                    await self.begin(flush=any(waiting.flush for waiting in self._waiting))
+                    await self._run_together()
+        finally:
+            if not task.taken:
+                self._waiting.remove(task)
+        return task.result()
+
+    async def _run_together(self) -> None:
+        """Run what waits in the transaction that was begun, and commit."""
+        tasks, self._waiting = self._waiting, []
+        with translated(self.path):
+            try:
+                for task in tasks:
+                    task.run(self.connection, self.log, alone=len(tasks) == 1)
+                cancelled = await self.commit()
+            except BaseException as error:
+                self.undo()
+                for task in tasks:
+                    task.fail(error)
+                raise
+        for task in tasks:
+            task.finish()
         if cancelled is not None:
             raise cancelled
-        return result
+
+    async def read(self, work: Callable[[], T]) -> T:
+        """Run `work`, which only looks, when no transaction uses the connection: a commit may do so in a thread.
+
+        Raises:
+            StoreError: The file could not be read.
+        """
+        async with self.turn():
+            with translated(self.path):
+                return work()
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -134,11 +204,11 @@ class Desk:
         if not self._flush:
             self._commit(then)
             return None
-        running = asyncio.get_running_loop().run_in_executor(self._thread, self._commit, then)
+        running = self._thread.submit(partial(self._commit, then))
         cancelled: asyncio.CancelledError | None = None
         while not running.done():
             try:
-                await asyncio.wait([running])
+                await asyncio.shield(running)
             except asyncio.CancelledError as error:
                 cancelled = error
         running.result()
@@ -174,6 +244,6 @@ class Desk:
         async with self._turn:
             if not self._closed:
                 self._closed = True
-                self._thread.shutdown()
+                self._thread.close()
                 self.connection.close()
                 self._turnstile.close()

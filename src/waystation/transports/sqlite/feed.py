@@ -14,12 +14,11 @@ from ..._core.limits import BATCH_MESSAGES_MAX, IDLE_POLL_S, LEASE_S
 from ..._core.ports import Clock, Subscription
 from ..._core.topic import is_pattern
 from ..._store import leases
-from ..._store.database import translated
 from ..._store.groups import topics_matching
 from ..._store.leases import Claim, Member, PendingLease, RangeLease
 from ..._store.log import NEW_TOPIC, OTHERS, unpack
 from ..._store.rows import fetch
-from ..._store.settle import Settled, settle
+from ..._store.settle import Grouped, Settled, by_lease, settle
 
 if TYPE_CHECKING:
     from .desk import Desk
@@ -126,9 +125,7 @@ class GroupFeed:
                 raise Disconnected("this feed is closed")
             self._leases = [lease for lease in self._leases if not (lease.ended or lease.lost)]
             if self._should_look():
-                look = _Look(self._look_in, self._stale)
-                self._look_in, self._stale, self._ask = set(), False, False
-                await self._desk.write(partial(self._claim, look, limit), then=self._take)
+                await self._look(limit)
             if self._unread:
                 await self._read()
             if not self._ready and not await self._waiting.wait(self._patience()):
@@ -140,9 +137,12 @@ class GroupFeed:
     async def extend(self, deliveries: Sequence[Delivery]) -> None:
         """Move the deadlines of the leases that these deliveries belong to."""
         wanted = {lease for lease in map(_lease_of, deliveries) if not lease.ended}
-        lost = await self._desk.write(
-            lambda: leases.extend(self._desk.connection, list(wanted), self._now() + LEASE_S)
-        )
+
+        def work() -> int:
+            held = [lease for lease in wanted if not lease.ended]  # some may have been settled meanwhile
+            return leases.extend(self._desk.connection, held, self._now() + LEASE_S)
+
+        lost = await self._desk.write(work)
         if lost:
             raise SettlementLost(
                 f"{lost} of {len(wanted)} leases had ended: their messages are, or will be, delivered again"
@@ -151,9 +151,12 @@ class GroupFeed:
     async def settle(self, outcomes: Sequence[tuple[Delivery, Settlement]]) -> None:
         """Settle in one transaction, however many messages and ranges."""
         settled = await self._desk.write(
-            lambda: settle(self._desk.connection, outcomes, self._now()), then=self.settled, flush=self._flush
+            partial(self._settle, by_lease(outcomes)), then=self.settled, flush=self._flush
         )
         check_lost(settled)
+
+    def _settle(self, grouped: Grouped) -> Settled:
+        return settle(self._desk.connection, grouped, self._now())
 
     def settled(self, settled: Settled) -> None:
         """Bring leases and credit up to what was committed, here or in a transaction."""
@@ -163,11 +166,17 @@ class GroupFeed:
         self._look_in |= settled.woken & self._topics
         self._waiting.ring()
 
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more."""
+        return self._closed
+
     async def close(self) -> None:
         """Give everything unsettled back at once. May be called twice."""
         if self._closed:
             return
         self._closed = True
+        self._ready.clear()
         self._waiting.ring()
         held = [lease for lease in self._leases if not lease.ended]
         if held:
@@ -176,22 +185,38 @@ class GroupFeed:
 
     async def _read(self) -> None:
         """Read what was claimed as plain ranges, outside the write lock."""
-        with translated(self._desk.path):
-            while self._unread:
-                lease = self._unread.pop()
-                deliveries = leases.read_plain(self._desk.log, lease)
-                if deliveries is None:
-                    self._leases.remove(lease)
-                    self._careful = True
-                    self._look_in.add(lease.topic)
-                    await self._desk.write(
-                        partial(leases.release, self._desk.connection, [lease], self._now())
-                    )
-                else:
-                    self._ready.extend(deliveries)
+        log = self._desk.log
+        found = await self._desk.read(
+            lambda: [(lease, leases.read_plain(log, lease)) for lease in self._unread]
+        )
+        self._unread.clear()
+        if self._closed:
+            return  # closing has given them back
+        wrong = [lease for lease, deliveries in found if deliveries is None]
+        for _, deliveries in found:
+            self._ready.extend(deliveries or ())
+        if wrong:
+            self._careful = True
+            self._look_in |= {lease.topic for lease in wrong}
+            self._leases = [lease for lease in self._leases if lease not in wrong]
+            await self._desk.write(partial(leases.release, self._desk.connection, wrong, self._now()))
+
+    async def _look(self, limit: int) -> None:
+        """Look for work. What cuts it short leaves it to be done."""
+        look = _Look(set(self._look_in), self._stale)
+        wanted, self._look_in = self._look_in, set()
+        self._stale = self._ask = False
+        try:
+            await self._desk.write(partial(self._claim, look, limit), then=self._take)
+        except BaseException:
+            self._look_in |= wanted
+            self._stale, self._ask = True, True
+            raise
 
     def _claim(self, look: _Look, limit: int) -> _Look:
         """Claim what there is. It may be undone, so it changes nothing but `look`."""
+        if self._closed:
+            return look  # closing gives back what is held now
         connection, log, now = self._desk.connection, self._desk.log, self._now()
         look.promoted = log.promote_due(now, BATCH_MESSAGES_MAX)
         if look.stale or NEW_TOPIC in look.promoted:
@@ -279,6 +304,11 @@ class ReplyFeed:
 
     async def settle(self, outcomes: Sequence[tuple[Delivery, Settlement]]) -> None:
         """Replies need no settlement."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more."""
+        return self._closed
 
     async def close(self) -> None:
         """Stop. May be called twice."""

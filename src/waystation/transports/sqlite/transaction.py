@@ -17,7 +17,7 @@ from ..._core.ports import Clock, Timer
 from ..._store.clock import StoreClock
 from ..._store.database import translated
 from ..._store.groups import group_id
-from ..._store.settle import Settled, settle
+from ..._store.settle import Settled, by_lease, settle
 from .desk import Desk
 from .feed import check_lost
 
@@ -30,12 +30,21 @@ _FORBIDDEN = (
     apsw.SQLITE_DETACH,
     apsw.SQLITE_PRAGMA,
 )
-_WRITES = (
-    apsw.SQLITE_INSERT,
-    apsw.SQLITE_UPDATE,
-    apsw.SQLITE_DELETE,
-    apsw.SQLITE_DROP_TABLE,
+#: What it may not do to Waystation's tables: change their rows (the first argument is the table) ...
+_WRITES = (apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE, apsw.SQLITE_DELETE)
+
+#: ... or their shape, or add something to them (the first two arguments are names, in an order that depends).
+_DEFINES = (
     apsw.SQLITE_ALTER_TABLE,
+    apsw.SQLITE_CREATE_TABLE,
+    apsw.SQLITE_CREATE_INDEX,
+    apsw.SQLITE_CREATE_TRIGGER,
+    apsw.SQLITE_CREATE_TEMP_TRIGGER,
+    apsw.SQLITE_CREATE_VIEW,
+    apsw.SQLITE_CREATE_VTABLE,
+    apsw.SQLITE_DROP_TABLE,
+    apsw.SQLITE_DROP_INDEX,
+    apsw.SQLITE_DROP_TRIGGER,
 )
 
 
@@ -70,10 +79,11 @@ class TransactionDesk(Desk):
         finally:
             self._theirs = False
 
-    def _authorize(self, action: int, first: str | None, *_: str | None) -> int:
+    def _authorize(self, action: int, first: str | None, second: str | None, *_: str | None) -> int:
         if not self._theirs:
             return apsw.SQLITE_OK
-        ours = action in _WRITES and (first or "").startswith("bus_")
+        names = (first,) if action in _WRITES else (first, second) if action in _DEFINES else ()
+        ours = any(name is not None and name.startswith("bus_") for name in names)
         return apsw.SQLITE_DENY if ours or action in _FORBIDDEN else apsw.SQLITE_OK
 
 
@@ -113,7 +123,7 @@ class SqliteTransaction:
         """Settle when the transaction commits."""
         await self._begin()
         with translated(self._desk.path):
-            settled = settle(self._desk.connection, outcomes, self._desk.store_clock.now())
+            settled = settle(self._desk.connection, by_lease(outcomes), self._desk.store_clock.now())
         self._settled.append(settled)
         check_lost(settled)
 
@@ -172,7 +182,7 @@ class SqliteTransaction:
 
     async def rollback(self) -> None:
         """Undo everything. May be called after it has ended."""
-        if not self._ended:
+        if self._begun is not None and not self._ended:  # else what is open on the desk is somebody else's
             self._desk.undo()
         await self._end()
 

@@ -86,10 +86,8 @@ class SqliteTransport:
             for subscription in named:
                 groups.declare(desk.connection, desk.log, subscription)
 
-        wanted = [
-            subscription for subscription in named if not groups.is_declared(desk.connection, subscription)
-        ]
-        if wanted or topology.topics:
+        known = await desk.read(lambda: all(groups.is_declared(desk.connection, one) for one in named))
+        if topology.topics or not known:
             await desk.write(work)
             self._opened().heard(None)
 
@@ -109,7 +107,8 @@ class SqliteTransport:
                 )
             feed = ReplyFeed(opened.desk, subscription.pattern, clock=self._clock)
         else:
-            group = groups.group_id(opened.desk.connection, subscription.group)
+            name, desk = subscription.group, opened.desk
+            group = await desk.read(lambda: groups.group_id(desk.connection, name))
             if group is None:
                 raise ConfigurationError(f"group {subscription.group!r} was not declared")
             member = Member(group, opened.owner(), subscription.ordered)
@@ -122,6 +121,7 @@ class SqliteTransport:
                 ring=opened.bell.ring,
                 flush=self._flush_settlements,
             )
+        opened.feeds = [other for other in opened.feeds if not other.closed]
         opened.feeds.append(feed)
         return feed
 
