@@ -195,7 +195,7 @@ class Engine(RuleBasedStateMachine):
             found.deliveries.extend(deliveries)
         process.held[group] += ledger.deliver(process, found.deliveries, self.now, deadline)
         process.leases[group] += found.leases
-        assert found.count == len(found.deliveries)
+        assert found.count == len(found.deliveries) <= limit, "what was not asked for waits in the feed"
         return found.count + found.more
 
     @precondition(lambda self: self.holders())
@@ -279,7 +279,9 @@ class Engine(RuleBasedStateMachine):
         return data.draw(st.permutations(chosen)) if chosen else []
 
     def write(self, process: Process, chosen: list[Chosen]) -> Settled:
-        return settle(process.connection, by_lease([(hold.delivery, wanted) for hold, wanted in chosen]), self.now)
+        return settle(
+            process.connection, by_lease([(hold.delivery, wanted) for hold, wanted in chosen]), self.now
+        )
 
     def finish(self, process: Process, chosen: list[Chosen]) -> None:
         settled = process.write(partial(self.write, process, chosen))

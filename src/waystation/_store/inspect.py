@@ -184,10 +184,11 @@ def _group_info(
 def _unsettled(row: Row) -> tuple[int, int, int]:
     """Return how many messages of a partition are unsettled, how many of them are leased, and the first kept place."""
     _, ends, first, bitmap, leased_to, leased, kept_from = row
-    done = int.from_bytes(bitmap, "little").bit_count()
+    done = int.from_bytes(bitmap, "little")
     first_kept = max(first, ends if kept_from is None else kept_from)
-    held = max(0, leased_to - first - done) if leased else 0
-    return max(0, ends - first_kept - done), held, first_kept
+    length = max(0, leased_to - first) if leased else 0
+    held = length - (done & ((1 << length) - 1)).bit_count()
+    return max(0, ends - first_kept - done.bit_count()), held, first_kept
 
 
 def _browse_topic(

@@ -296,7 +296,7 @@ def _claim_range(
     )
     if previous_owner is not None:
         _suspect(log, connection, lease, leased_to, now)
-    lease.leased_to = min(ends, lease.next + max(room, lease.done.bit_length()))
+    lease.leased_to = _reach(lease, room, ends)
     if lease.leased_to < ends and not lease.done:
         begins = connection.execute(_SEGMENT_AT, (topic, partition, lease.leased_to)).get
         if begins is not None and begins > lease.next:
@@ -325,6 +325,19 @@ def _claim_range(
     found.leases.append(lease)
     found.deliveries.extend(deliveries)
     found.count += len(deliveries)
+
+
+def _reach(lease: RangeLease, room: int, ends: int) -> int:
+    """Return where a range ends that has `room` unsettled places, and no more.
+
+    More would wait in its member, and a key's next message with it, while an earlier one is given back.
+    """
+    place, done = lease.next, lease.done
+    while done and room and place < ends:
+        room -= not done & 1
+        done >>= 1
+        place += 1
+    return min(ends, place + room)
 
 
 def _is_plain(connection: apsw.Connection, member: Member, lease: RangeLease) -> bool:
