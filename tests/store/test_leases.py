@@ -1,0 +1,261 @@
+"""Claims and settlements, case by case: what the model would find by chance is here on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+import pytest
+
+from waystation._core.delivery import ACCEPT, RELEASE, DeadLetter, Delivery, Retry, Settlement
+from waystation._core.message import Message
+from waystation._core.ports import Subscription
+from waystation._store import groups, inspect, leases
+from waystation._store.database import connect, create
+from waystation._store.leases import Member, PendingLease, RangeLease
+from waystation._store.log import Log, partition_of
+from waystation._store.settle import Settled, by_lease, settle
+
+LEASE_S = 10.0
+
+
+def beside(key: str) -> str:
+    """Another key of the same partition."""
+    return next(other for other in map(str, range(1000)) if partition_of(other) == partition_of(key))
+
+
+class Store:
+    """One process, one group, one topic, and a clock that a test sets."""
+
+    def __init__(self, path: Path) -> None:
+        create(path)
+        self.connection = connect(path, flush=False, patient=True)
+        self.log = Log(self.connection)
+        self.now = 100.0
+        with self.writing():
+            self.group = groups.declare(self.connection, self.log, Subscription(pattern="t", group="g"))
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        self.connection.execute("BEGIN IMMEDIATE")
+        yield
+        self.connection.execute("COMMIT")
+
+    def send(self, *keys: str | None) -> None:
+        """Send m0, m1 ... with these keys."""
+        with self.writing():
+            self.log.append([Message(f"m{n}", "t", b"", key=key) for n, key in enumerate(keys)], self.now)
+
+    def claim(self, limit: int = 100, *, owner: str = "1-a", ordered: bool = True) -> list[Delivery]:
+        """Claim as a feed does: again while there is more to look at."""
+        member = Member(self.group, owner, ordered=ordered, careful=True)
+        while True:
+            with self.writing():
+                deadline = self.now + LEASE_S
+                found = leases.claim(self.log, self.connection, member, 1, limit, self.now, deadline)
+            assert len(found.deliveries) == found.count <= limit
+            if found.deliveries or not found.more:
+                return found.deliveries
+
+    def settle(self, *outcomes: tuple[Delivery, Settlement]) -> Settled:
+        with self.writing():
+            settled = settle(self.connection, by_lease(outcomes), self.now)
+        settled.apply()
+        return settled
+
+    def release(self, *deliveries: Delivery) -> None:
+        with self.writing():
+            leases.release(self.connection, list({lease_of(delivery) for delivery in deliveries}), self.now)
+
+    def counts(self) -> tuple[int, int, int, int]:
+        """Ready, in flight, waiting, dead."""
+        (info,) = inspect.groups(self.connection, self.now)
+        return info.ready, info.in_flight, info.waiting, info.dead
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path / "bus.db")
+    yield store
+    store.connection.close()
+
+
+def lease_of(delivery: Delivery) -> RangeLease | PendingLease:
+    token = delivery.token
+    lease = token[0] if isinstance(token, tuple) else token
+    assert isinstance(lease, (RangeLease, PendingLease))
+    return lease
+
+
+def shown(deliveries: list[Delivery]) -> list[tuple[str, int]]:
+    return [(delivery.message.id, delivery.attempt) for delivery in deliveries]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4])
+def test_a_claim_takes_no_more_than_was_asked_also_of_a_range_with_holes(store: Store, limit: int) -> None:
+    # What is delivered beyond the limit waits in its member, and is handled although its key was given back.
+    store.send("k", "k", "k", beside("k"), "k")
+    deliveries = store.claim()
+    store.settle((deliveries[3], ACCEPT))
+    store.release(*deliveries)
+    again = store.claim(limit)
+    assert shown(again) == [("m0", 1), ("m1", 1), ("m2", 1), ("m4", 1)][:limit]
+    assert store.counts() == (4 - limit, limit, 0, 0)
+    store.settle(*[(delivery, ACCEPT) for delivery in again])
+    assert shown(store.claim()) == [("m0", 1), ("m1", 1), ("m2", 1), ("m4", 1)][limit:]
+
+
+def test_what_follows_a_retried_message_of_its_key_waits_and_other_keys_do_not(store: Store) -> None:
+    other = beside("k")
+    store.send("k", "k", other, "k")
+    first, second, third, fourth = store.claim()
+    store.settle((first, Retry(5.0)), (second, RELEASE), (fourth, RELEASE))
+    assert store.counts() == (0, 1, 3, 0)
+    store.settle((third, ACCEPT))
+    store.send("k", other)
+    assert [delivery.message.key for delivery in store.claim()] == [other]
+    store.now += 5.0
+    order = []
+    for _ in range(4):
+        (delivery,) = store.claim()
+        order.append((delivery.message.id, delivery.attempt))
+        store.settle((delivery, ACCEPT))
+    assert order == [("m0", 2), ("m1", 1), ("m3", 1), ("m0", 1)]
+
+
+def test_a_message_that_gets_no_order_overtakes(store: Store) -> None:
+    store.send("k", "k")
+    first, second = store.claim(ordered=False)
+    store.settle((first, Retry(5.0)), (second, RELEASE))
+    assert shown(store.claim(ordered=False)) == [("m1", 1)]
+
+
+@pytest.mark.parametrize("settlement", [ACCEPT, Retry(0.0), RELEASE, DeadLetter("bad")])
+def test_a_lease_that_ran_out_and_was_taken_over_settles_nothing(
+    store: Store, settlement: Settlement
+) -> None:
+    store.send(None, None)
+    zombie = store.claim()
+    store.now += LEASE_S
+    (heir,) = store.claim(owner="2-b")
+    before = store.counts()
+    settled = store.settle(*[(delivery, settlement) for delivery in zombie])
+    assert settled.lost == [lease_of(zombie[0])]
+    assert store.counts() == before
+    assert store.settle((heir, ACCEPT)).lost == []
+
+
+def test_a_lease_that_ran_out_and_that_nobody_took_still_settles(store: Store) -> None:
+    store.send(None)
+    deliveries = store.claim()
+    store.now += LEASE_S + 1
+    assert store.settle((deliveries[0], ACCEPT)).lost == []
+    assert store.counts() == (0, 0, 0, 0)
+
+
+def test_a_suspect_that_ran_out_is_fenced_too(store: Store) -> None:
+    store.send("k")
+    for attempt in (1, 2, 3):
+        (delivery,) = store.claim(owner=f"{attempt}-x")
+        assert delivery.attempt == attempt
+        store.now += LEASE_S
+    (last,) = store.claim(owner="4-x")
+    assert store.settle((delivery, ACCEPT)).lost == [lease_of(delivery)]
+    assert store.counts() == (0, 1, 0, 0)
+    assert store.settle((last, ACCEPT)).lost == []
+
+
+def test_what_a_dead_process_held_comes_one_by_one_in_the_order_of_its_key(store: Store) -> None:
+    store.send("k", "k", "k")
+    store.claim(owner="7-x")
+    with store.writing():
+        assert leases.release_process(store.connection, 7) == 1
+    for number in range(3):
+        (delivery,) = store.claim(owner="8-x")
+        assert shown([delivery]) == [(f"m{number}", 2)]
+        assert store.claim(owner="9-x") == [], "a key went on while its suspect was out"
+        store.settle((delivery, ACCEPT))
+
+
+def test_the_pid_of_another_process_is_not_mistaken(store: Store) -> None:
+    store.send(None)
+    store.claim(owner="71-x")
+    with store.writing():
+        assert leases.release_process(store.connection, 7) == 0
+        assert leases.release_process(store.connection, 1) == 0
+    assert store.counts() == (0, 1, 0, 0)
+
+
+@pytest.mark.parametrize("first", [ACCEPT, Retry(3.0), DeadLetter("bad")])
+def test_settling_twice_changes_nothing(store: Store, first: Settlement) -> None:
+    store.send(None, None)
+    one, _ = store.claim()
+    store.settle((one, first))
+    before = store.counts()
+    for again in (ACCEPT, Retry(0.0), RELEASE, DeadLetter("again")):
+        store.settle((one, again), (one, again))
+        assert store.counts() == before
+
+
+def test_giving_back_twice_counts_no_attempt_twice(store: Store) -> None:
+    store.send("k")
+    (first,) = store.claim()
+    store.settle((first, Retry(0.0)))
+    (second,) = store.claim()
+    store.release(second)
+    store.release(second)
+    (third,) = store.claim()
+    assert third.attempt == 2
+
+
+def test_a_revived_dead_letter_comes_before_what_waits_behind_it_and_counts_anew(store: Store) -> None:
+    store.send("k", "k", "k")
+    first, second, third = store.claim()
+    store.settle((first, DeadLetter("bad")), (second, Retry(60.0)), (third, RELEASE))
+    (letter,) = inspect.dead(store.connection, "g", 10, 0)
+    with store.writing():
+        assert inspect.retry_dead(store.connection, [letter.number, letter.number], store.now) == 1
+    store.now += 60.0
+    order = []
+    for _ in range(3):
+        (delivery,) = store.claim()
+        order.append((delivery.message.id, delivery.attempt))
+        store.settle((delivery, ACCEPT))
+    assert order == [("m0", 1), ("m1", 2), ("m2", 1)]
+
+
+def test_an_empty_range_is_not_leased(store: Store) -> None:
+    # A dead owner's range moves into rows of its own, and nothing is behind it.
+    store.send(None)
+    store.claim(owner="7-x")
+    store.now += LEASE_S
+    member = Member(store.group, "8-x", ordered=True)
+    with store.writing():
+        first = leases.claim(store.log, store.connection, member, 1, 10, store.now, store.now + LEASE_S)
+    assert first.leases == []
+    owners: list[apsw.SQLiteValues] = store.connection.execute("SELECT owner FROM bus_cursor").fetchall()
+    assert owners == [(None,)]
+
+
+def test_seeking_takes_leases_away(store: Store) -> None:
+    store.send(None, None)
+    deliveries = store.claim()
+    with store.writing():
+        assert inspect.seek(store.connection, "g", "t", "new")
+    assert store.settle((deliveries[0], ACCEPT)).lost
+    assert store.counts() == (0, 0, 0, 0)
+    with store.writing():
+        assert inspect.seek(store.connection, "g", "t", "earliest")
+    assert shown(store.claim()) == [("m0", 1), ("m1", 1)]
+
+
+def test_a_removed_group_leaves_nothing(store: Store) -> None:
+    store.send("k", None)
+    store.settle(*[(delivery, Retry(5.0)) for delivery in store.claim()])
+    with store.writing():
+        assert groups.remove(store.connection, "g")
+        assert not groups.remove(store.connection, "g")
+    for table in ("groups", "subscription", "membership", "cursor", "pending", "dead", "inbox"):
+        assert store.connection.execute(f"SELECT count(*) FROM bus_{table}").get == 0, table
