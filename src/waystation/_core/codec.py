@@ -53,7 +53,9 @@ def content_type_of(body_type: Any, wanted: str = JSON) -> str:
     if body_type is str:
         return TEXT
     if wanted not in CONTENT_TYPES:
-        raise ConfigurationError(f"content_type={wanted!r} cannot be written: use one of {', '.join(CONTENT_TYPES)}")
+        raise ConfigurationError(
+            f"content_type={wanted!r} cannot be written: use one of {', '.join(CONTENT_TYPES)}"
+        )
     return wanted
 
 
@@ -90,9 +92,17 @@ def decoder_for(body_type: Any, content_type: str) -> Decoder:
         return _text
     model = body_type if _is_pydantic(body_type) else None
     if media == JSON or media.endswith("+json"):
-        return model.model_validate_json if model else msgspec.json.Decoder(body_type, dec_hook=_decode_other).decode
+        return (
+            model.model_validate_json
+            if model
+            else msgspec.json.Decoder(body_type, dec_hook=_decode_other).decode
+        )
     if media == MSGPACK or media in ("application/x-msgpack", "application/vnd.msgpack"):
-        return _msgpack_model(model) if model else msgspec.msgpack.Decoder(body_type, dec_hook=_decode_other).decode
+        return (
+            _msgpack_model(model)
+            if model
+            else msgspec.msgpack.Decoder(body_type, dec_hook=_decode_other).decode
+        )
     raise DecodeError(f"content type {content_type!r} cannot be read as {type_name(body_type)}")
 
 
@@ -107,7 +117,9 @@ def encode(value: Any, content_type: str) -> bytes:
     except MemoryError:
         raise
     except Exception as error:  # what a model's own serializer raises is its author's choice
-        raise EncodeError(f"a {type_name(type(value))} cannot be written as {content_type}: {error}") from error
+        raise EncodeError(
+            f"a {type_name(type(value))} cannot be written as {content_type}: {error}"
+        ) from error
 
 
 def decode(body: bytes, body_type: Any, content_type: str) -> Any:
@@ -134,7 +146,9 @@ def check_type(body_type: Any, where: str) -> None:
         decoder_for(body_type, JSON)
         foreign = None if _is_pydantic(body_type) else _foreign_class(inspect.type_info(body_type), set())
     except (TypeError, ValueError, NameError) as error:
-        raise ConfigurationError(f"{where}: {type_name(body_type)} cannot be read from a message: {error}") from error
+        raise ConfigurationError(
+            f"{where}: {type_name(body_type)} cannot be read from a message: {error}"
+        ) from error
     if foreign is not None:
         raise ConfigurationError(
             f"{where}: a {type_name(foreign)} cannot be read from a message: make it a dataclass, a msgspec Struct "

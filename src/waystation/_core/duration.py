@@ -28,7 +28,9 @@ def seconds(value: Duration, *, name: str = "duration") -> float:
     elif isinstance(value, str):
         match = _TEXT.fullmatch(value)
         if match is None:
-            raise ConfigurationError(f"{name}={value!r} is not a duration: write '200ms', '1.5s', '2m', '1h' or '3d'")
+            raise ConfigurationError(
+                f"{name}={value!r} is not a duration: write '200ms', '1.5s', '2m', '1h' or '3d'"
+            )
         result = float(match[1]) * _UNIT_S[match[2]]
     else:
         result = _number(value, name)

@@ -40,7 +40,7 @@ SEND_QUEUE_MESSAGES_MAX: Final = 20_000
 MEMORY_TOPIC_MESSAGES_MAX: Final = 1_000_000
 
 #: Deliveries that a subscription holds unsettled at most, its credit. Adaptive prefetch stays below.
-CREDIT_MESSAGES_MAX: Final = 2000
+CREDIT_MESSAGES_MAX: Final = 4000
 
 #: Bytes of bodies that a subscription holds, about: prefetch shrinks when messages are large.
 CREDIT_BYTES_MAX: Final = 32 * 1024 * 1024
@@ -53,8 +53,12 @@ PREFETCH_WORK_S: Final = 0.25
 #: can tell the difference.
 PRIORITY_MAX: Final = 9
 
-#: Batches of one `publish_many` that are encoded and not yet confirmed: one on its way, one ready to follow.
-SEND_BATCHES_COUNT_MAX: Final = 3
+#: Messages of one `publish_many` that are encoded between two turns of the event loop: half a millisecond, so that the
+#: commit of a batch does not wait for the encoding of the next.
+SEND_RUN_MESSAGES_MAX: Final = 250
+
+#: Runs of one `publish_many` that are encoded and not yet confirmed: one batch on its way, two to follow.
+SEND_RUNS_COUNT_MAX: Final = 12
 
 #: Messages sent within one process, one by one, between two turns of the event loop: enough that receivers get
 #: them in batches, little enough that nobody else waits for long.
@@ -107,6 +111,10 @@ DRAIN_S: Final = 25.0
 #: How often an idle receiver looks for work without having been woken, in seconds. Wake-ups come by datagram;
 #: this is the net below them.
 IDLE_POLL_S: Final = 1.0
+
+#: How often plain code that waits for the event loop looks whether Ctrl-C was missed, in seconds: a signal that
+#: arrives just before a thread falls asleep does not wake it.
+INTERRUPT_POLL_S: Final = 0.2
 
 #: How often `waystation tail --follow` looks for new messages, in seconds: at once to the eye.
 TAIL_POLL_S: Final = 0.2
@@ -192,7 +200,10 @@ WAL_ALARM_BYTES: Final = 256 * 1024 * 1024
 RETENTION_SWEEP_S: Final = 2.0
 
 assert LEASE_RENEWAL_S * 3 < LEASE_S, "a lease must survive two missed renewals"
+assert SEND_RUN_MESSAGES_MAX * 2 <= BATCH_MESSAGES_MAX, "runs are joined into batches"
 assert KEYLESS_RUN_MESSAGES_MAX <= BATCH_MESSAGES_MAX <= CREDIT_MESSAGES_MAX
 assert TRANSACTION_S_MAX <= LEASE_S, "a transaction must not outlive the lease it settles"
-assert BATCH_BYTES_MAX <= MESSAGE_BODY_BYTES_MAX, "one message of the maximum size must fit into a batch of its own"
+assert BATCH_BYTES_MAX <= MESSAGE_BODY_BYTES_MAX, (
+    "one message of the maximum size must fit into a batch of its own"
+)
 assert DRAIN_S + KILL_GRACE_S < 30, "Kubernetes kills after 30 s"

@@ -64,7 +64,9 @@ class RetryPolicy:
         if not 1 <= self.factor < math.inf:
             raise ConfigurationError(f"factor={self.factor} must be 1 or more")
         if seconds(self.first_delay, name="first_delay") > seconds(self.max_delay, name="max_delay"):
-            raise ConfigurationError(f"first_delay={self.first_delay!r} is longer than max_delay={self.max_delay!r}")
+            raise ConfigurationError(
+                f"first_delay={self.first_delay!r} is longer than max_delay={self.max_delay!r}"
+            )
 
     def decide(self, error: BaseException, attempt: int, *, jitter: float) -> Settlement:
         """Say what becomes of a delivery whose handler raised `error`.
@@ -83,7 +85,9 @@ class RetryPolicy:
         if isinstance(error, (MessageError, Reject)) or not _retries(policy, error):
             return DeadLetter(describe(error), detail(error))
         if attempt >= policy.max_attempts:
-            return DeadLetter(f"{describe(error)} (attempt {attempt} of {policy.max_attempts})", detail(error))
+            return DeadLetter(
+                f"{describe(error)} (attempt {attempt} of {policy.max_attempts})", detail(error)
+            )
         if isinstance(error, RetryNow):
             return Retry(error.delay_s, describe(error))
         return Retry(policy.delay_s(attempt, jitter=jitter), describe(error))

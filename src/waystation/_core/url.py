@@ -63,7 +63,9 @@ def parse_url(text: str) -> TransportURL:
     except ValueError as error:
         raise ConfigurationError(f"the URL cannot be read: {error}") from error
     if not parts.scheme or ":" not in text:
-        raise ConfigurationError(f"{redact(text)!r} is not a URL: write for example 'sqlite:///shop.db' or 'memory://'")
+        raise ConfigurationError(
+            f"{redact(text)!r} is not a URL: write for example 'sqlite:///shop.db' or 'memory://'"
+        )
     options: dict[str, str] = {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name in options:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 
 from .._core.delivery import Durability, Receipt
 from .._core.duration import Duration, Instant
 from .._core.errors import ConfigurationError, Disconnected
-from .._core.limits import REQUEST_TIMEOUT_S
+from .._core.limits import INTERRUPT_POLL_S, REQUEST_TIMEOUT_S
 from .._core.topic import Endpoint, Topic
 from .composer import SendOptions
 from .loop import new_event_loop
@@ -47,7 +48,7 @@ class Portal:
             raise
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
-            return future.result()
+            return _result(future)
         finally:
             future.cancel()  # of no effect unless the wait was interrupted
 
@@ -144,6 +145,16 @@ def _loop_in_a_thread() -> Iterator[asyncio.AbstractEventLoop]:
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join()
+
+
+def _result(future: Future[T]) -> T:
+    # Never asleep for long: CPython does not see a signal that comes between its last look and the sleep.
+    while not future.done():
+        try:
+            return future.result(INTERRUPT_POLL_S)
+        except TimeoutError:
+            pass  # either the poll's, or the call's own, which is raised below
+    return future.result()
 
 
 def _refuse_on_a_loop() -> None:

@@ -17,10 +17,10 @@ from .._core.duration import Duration, Instant, seconds, unix_time
 from .._core.errors import ConfigurationError, EncodeError
 from .._core.limits import (
     BATCH_BYTES_MAX,
-    BATCH_MESSAGES_MAX,
     KEY_BYTES_MAX,
     KNOWN_TOPICS_COUNT_MAX,
     PRIORITY_MAX,
+    SEND_RUN_MESSAGES_MAX,
 )
 from .._core.message import Message, check_body, check_headers, check_key, message_ids
 from .._core.ports import Clock
@@ -174,7 +174,7 @@ class Composer:
         priority: int | None = None,
         require: Durability | None = None,
     ) -> Iterator[list[Message]]:
-        """Make messages of many bodies, a batch at a time; the arguments are those of `Bus.publish_many`.
+        """Make messages of many bodies, a run at a time; the arguments are those of `Bus.publish_many`.
 
         Raises:
             MessageError: As `message`. What was yielded before is as it was.
@@ -205,7 +205,7 @@ class Composer:
             if key_of is not None:
                 this_key = _checked_key(key_of(body))
             size += len(data)
-            if len(batch) == BATCH_MESSAGES_MAX or (size > BATCH_BYTES_MAX and batch):
+            if len(batch) == SEND_RUN_MESSAGES_MAX or (size > BATCH_BYTES_MAX and batch):
                 yield batch
                 batch, size = [], len(data)
             batch.append(

@@ -234,11 +234,13 @@ class Consumer:
         _log.info("%s: resubscribed", self.spec.name, extra={"subscription": self.spec.name})
         return feed
 
-    def _progress(self, handled: int, elapsed_s: float) -> None:
-        """Called by a lane after each run."""
+    def _progress(self, handled: int, elapsed_s: float) -> bool:
+        """Called by a lane after each run; returns whether the next fetch should begin while there is still work."""
         self._prefetch = self._prefetch.measured(handled, elapsed_s)
-        if self._lanes.waiting <= self._prefetch.low_water:
+        due = self._lanes.waiting <= self._prefetch.low_water and not self._room.is_set()
+        if due:
             self._room.set()
+        return due
 
     def _unsettled_count(self) -> int:
         return self._lanes.waiting + self._results.waiting + len(self._settling)

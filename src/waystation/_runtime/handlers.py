@@ -90,27 +90,17 @@ def declare(
     Raises:
         ConfigurationError: The function's signature does not fit the topic, or an option is not legal.
     """
-    response, topic_type = None, MISSING
+    _check_options(topic, kind, concurrency, publishes)
+    response, body_type = None, MISSING
     if isinstance(topic, Endpoint):
         response = topic.response
         check_type(response, f"endpoint {topic.name!r}")
         topic = Topic(topic.name, topic.request, topic.content_type)
     if isinstance(topic, Topic):
-        topic_type = topic.type
-    elif not isinstance(topic, str):
-        raise ConfigurationError(f"{topic!r} is not a Topic, an Endpoint or a topic's name")
-    name = topic.name if isinstance(topic, Topic) else topic
-    if concurrency < 1:
-        raise ConfigurationError(f"concurrency={concurrency} must be 1 or more")
-    if publishes is not None and (not isinstance(publishes, Topic) or is_pattern(publishes.name)):
-        raise ConfigurationError(f"publishes={publishes!r} must be a Topic whose name has no wildcard")
-    if kind != "event" and is_pattern(name):
-        raise ConfigurationError(
-            f"{name!r}: a {kind} is sent to one place, so its handler cannot have a wildcard"
-        )
+        body_type = topic.type
     result_type = response if kind == "request" else publishes.type if publishes else MISSING
     invocation = compile_handler(
-        function, body_type=topic_type, result_type=result_type, batch=batch, replies=kind == "request"
+        function, body_type=body_type, result_type=result_type, batch=batch, replies=kind == "request"
     )
     if kind == "request" and invocation.batch is not None:
         raise ConfigurationError(
@@ -134,3 +124,17 @@ def declare(
         response=response,
         invocation=invocation,
     )
+
+
+def _check_options(topic: object, kind: Kind, concurrency: int, publishes: object) -> None:
+    if not isinstance(topic, Topic | Endpoint | str):
+        raise ConfigurationError(f"{topic!r} is not a Topic, an Endpoint or a topic's name")
+    if concurrency < 1:
+        raise ConfigurationError(f"concurrency={concurrency} must be 1 or more")
+    if publishes is not None and (not isinstance(publishes, Topic) or is_pattern(publishes.name)):
+        raise ConfigurationError(f"publishes={publishes!r} must be a Topic whose name has no wildcard")
+    name = topic if isinstance(topic, str) else topic.name
+    if kind != "event" and is_pattern(name):
+        raise ConfigurationError(
+            f"{name!r}: a {kind} is sent to one place, so its handler cannot have a wildcard"
+        )

@@ -75,6 +75,8 @@ class Joiner:
         self._sent_in_turn = 0
         #: Whether so much waits to be sent that publishers must wait too (`room`).
         self.full = False
+        #: Whether a batch is on its way.
+        self.sending = False
         self._loop = asyncio.get_running_loop()
         self._parts: deque[_Part] = deque()
         self._last: _Part | None = None  # the end of the queue, if anything waits
@@ -171,6 +173,7 @@ class Joiner:
         try:
             while self._parts:
                 part = self._take()
+                self.sending = True
                 try:
                     part.hand_out(await self._deliver(part.messages))
                 except asyncio.CancelledError:
@@ -178,6 +181,7 @@ class Joiner:
                     raise
         finally:
             self._sender = None
+            self.sending = False
             while self._parts:  # only when this task was cancelled: the loop is ending
                 part = self._take()
                 error = SendRejected("the event loop ended before this was sent")

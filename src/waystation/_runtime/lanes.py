@@ -86,7 +86,8 @@ class Lanes:
     Args:
         count: How many handlers run at once.
         ordered: Whether messages of one key go to one lane.
-        on_progress: Called after each run with the number of messages and the seconds that it took.
+        on_progress: Called after each run with the number of messages and the seconds that it took; returns whether
+            somebody waits for a turn of the event loop.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Lanes:
         runner: Runner,
         clock: Clock,
         name: str,
-        on_progress: Callable[[int, float], object],
+        on_progress: Callable[[int, float], bool],
     ) -> None:
         self._lanes = [Lane() for _ in range(count)]
         self._shared: deque[Delivery] = deque()
@@ -191,9 +192,9 @@ class Lanes:
             handled = await self._runner.run(lane, size)
             elapsed_s = monotonic() - started
             size = max(least, run_size(size, handled, elapsed_s))
-            self._on_progress(handled, elapsed_s)
+            wants_turn = self._on_progress(handled, elapsed_s)
             slice_s += elapsed_s
-            if slice_s >= LANE_SLICE_S:
+            if wants_turn or slice_s >= LANE_SLICE_S:
                 slice_s = 0.0
                 await asyncio.sleep(0)
 

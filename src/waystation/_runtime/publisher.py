@@ -16,7 +16,7 @@ from .._core.limits import (
     BATCH_BYTES_MAX,
     BATCH_MESSAGES_MAX,
     KNOWN_TOPICS_COUNT_MAX,
-    SEND_BATCHES_COUNT_MAX,
+    SEND_RUNS_COUNT_MAX,
 )
 from .._core.message import Message
 from .._core.ports import Clock, Subscription, Topology, Transport
@@ -104,20 +104,25 @@ class Publisher(Composer):
     ) -> list[Receipt]:
         """Send many bodies in order; see `Bus.publish_many`. A batch is encoded while the one before is being sent."""
         joiner = self._joiner(topic if isinstance(topic, str) else topic.name)
-        batches = self.batches(
+        runs = self.batches(
             topic, bodies, key=key, headers=headers, delay=delay, at=at, expires=expires,
             priority=priority, require=require,
         )  # fmt: skip
         waiting: deque[asyncio.Future[list[Outcome]]] = deque()
         receipts: list[Receipt] = []
         error: WaystationError | None = None
+        ready = 0
         try:
-            for batch in batches:
+            for run in runs:
                 if joiner.full:
                     await joiner.room()
-                waiting.append(joiner.put_all(batch))
-                await asyncio.sleep(0)  # one turn for the sender, and for everybody else, between two batches
-                if len(waiting) == SEND_BATCHES_COUNT_MAX:
+                waiting.append(joiner.put_all(run))
+                ready += len(run)
+                # A turn for the sender once there is a whole batch; while one is on its way, for its end to be heard.
+                if joiner.sending or ready >= BATCH_MESSAGES_MAX:
+                    ready = 0
+                    await asyncio.sleep(0)
+                if len(waiting) == SEND_RUNS_COUNT_MAX:
                     error = _collect(await waiting.popleft(), receipts)
                     if error is not None:
                         break

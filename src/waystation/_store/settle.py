@@ -75,13 +75,13 @@ def by_lease(outcomes: Sequence[Outcome]) -> Grouped:
     """Sort outcomes by lease. If a delivery is named twice, the first counts."""
     ranges: dict[RangeLease, RangeOutcomes] = {}
     pending: list[tuple[PendingLease, Delivery, Settlement]] = []
+    before: RangeLease | None = None  # nearly always that of the next one too
     for delivery, settlement in outcomes:
         token = delivery.token
         if type(token) is tuple:
             lease, place = token
-            found = ranges.get(lease)
-            if found is None:
-                found = ranges[lease] = RangeOutcomes()
+            if lease is not before:
+                before, found = lease, ranges.setdefault(lease, RangeOutcomes())
             if settlement is not ACCEPT and not isinstance(settlement, Accept) and place not in found.places:
                 found.others[place] = (delivery, settlement)
             found.places.add(place)
