@@ -13,7 +13,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -174,9 +174,9 @@ async def outbox(worker: Worker) -> None:
             worker.history.write(["ok", body])
 
 
-ROLES: dict[str, Callable[[Worker], Awaitable[None]]] = {
+ROLES: dict[str, Callable[[Worker], Coroutine[Any, Any, None]]] = {
     role.__name__: role for role in (produce, consume, hold, lock, poisoned, effects, outbox)
 }
 
 if __name__ == "__main__":
-    asyncio.run(ROLES[sys.argv[1]](Worker(*sys.argv[2:])))  # type: ignore[arg-type]  # a coroutine function
+    asyncio.run(ROLES[sys.argv[1]](Worker(*sys.argv[2:])))

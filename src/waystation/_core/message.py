@@ -56,7 +56,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     topic: str
     body: bytes
     key: str | None = None
-    headers: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it for each message
+    headers: dict[str, str] = {}  # msgspec copies it for each message
     content_type: str = JSON
     type: str = ""
     source: str = ""
