@@ -62,6 +62,9 @@ def test_it_can_be_used_again(bus: Bus) -> None:
 
 
 def test_errors_come_through_as_they_are(bus: Bus) -> None:
+    async def too_late() -> None:
+        raise TimeoutError("its own, not that of who waits for it")
+
     no_order: Any = "no order"
     with bus.blocking() as b:
         with pytest.raises(EncodeError):
@@ -70,6 +73,8 @@ def test_errors_come_through_as_they_are(bus: Bus) -> None:
             b.request(doubled, 2)
         with pytest.raises(ZeroDivisionError):
             b.publish_many(orders, (Order(1 // n) for n in (1, 0)))
+        with pytest.raises(TimeoutError, match="its own"):
+            b.call(too_late)
 
 
 def test_a_request_waits_for_its_answer(bus: Bus) -> None:
