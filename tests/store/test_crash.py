@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+import waystation
 from tests.store.worker import SUBSCRIPTION, TOPIC
 from waystation._core.delivery import ACCEPT, Receipt, SendOutcome
 from waystation._core.errors import SendRejected
@@ -30,6 +31,7 @@ from waystation.testing.checkers import conservation, effect_once, order_by_key,
 from waystation.transports.sqlite import SqliteTransport, desk
 
 ROOT = Path(__file__).parents[2]
+SOURCE = Path(waystation.__file__).parents[1]
 PATIENCE_S = 20.0
 KILLS = 20
 
@@ -53,7 +55,7 @@ class Town:
         self.running[name] = subprocess.Popen(
             [*command, str(self.folder / f"{life}.history"), life, str(self.random.random())],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+            env={**os.environ, "PYTHONPATH": str(SOURCE)},
             stdin=subprocess.PIPE,
         )
 
@@ -258,8 +260,8 @@ async def test_a_consumer_that_was_stopped_for_longer_than_its_lease_settles_not
         stopped.send_signal(signal.SIGSTOP)
         assert await transport.release_process(stopped.pid) >= 1
         feed = await transport.open_feed(SUBSCRIPTION)
-        (delivery,) = await feed.receive(10)  # a suspect comes alone
-        assert delivery.attempt == 2
+        delivery, *_ = suspects = await feed.receive(10)
+        assert {suspect.attempt for suspect in suspects} == {2}
         stopped.send_signal(signal.SIGCONT)
         town.tell("c")
         town.wait_until(lambda: town.events("lost", "settled"), "the worker settles")

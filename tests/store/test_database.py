@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import waystation
 from waystation._core.delivery import ACCEPT, RELEASE, Delivery, Retry
 from waystation._core.errors import ConfigurationError, StoreCorrupt, StoreUnavailable, StoreVersion
 from waystation._core.message import Message
@@ -29,7 +30,7 @@ from waystation._store.maintenance import Maintenance
 from waystation._store.schema import APPLICATION_ID, PAGE_BYTES, VERSION
 from waystation._store.settle import by_lease, settle
 
-ROOT = Path(__file__).parents[2]
+SOURCE = Path(waystation.__file__).parents[1]
 
 
 @pytest.fixture
@@ -172,7 +173,7 @@ def test_eight_processes_may_create_the_file_at_once(path: Path) -> None:
             [sys.executable, "-c", code, str(path)],
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+            env={**os.environ, "PYTHONPATH": str(SOURCE)},
         )
         for _ in range(8)
     ]

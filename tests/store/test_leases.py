@@ -179,6 +179,31 @@ def test_what_a_dead_process_held_comes_one_by_one_in_the_order_of_its_key(store
         store.settle((delivery, ACCEPT))
 
 
+def test_what_a_dead_process_held_comes_one_by_one(store: Store) -> None:
+    # So that a message that ends its process is found, and its neighbours are not blamed.
+    store.send(None, None, None, "k", "j")
+    assert len(store.claim(owner="7-x")) == 5
+    with store.writing():
+        assert leases.release_process(store.connection, 7) >= 1
+    for _ in range(5):
+        (delivery,) = store.claim(owner="8-x")
+        assert delivery.attempt == 2
+        store.settle((delivery, ACCEPT))
+    assert store.counts() == (0, 0, 0, 0)
+
+
+def test_a_busy_member_leaves_suspects_alone(store: Store) -> None:
+    store.send(None)
+    store.claim(owner="7-x")
+    store.now += LEASE_S
+    busy = Member(store.group, "8-x", ordered=True, busy=True)
+    for _ in range(3):
+        with store.writing():
+            found = leases.claim(store.log, store.connection, busy, 1, 10, store.now, store.now + LEASE_S)
+        assert (found.deliveries, found.more) == ([], True)
+    assert len(store.claim(owner="9-x")) == 1
+
+
 def test_the_pid_of_another_process_is_not_mistaken(store: Store) -> None:
     store.send(None)
     store.claim(owner="71-x")

@@ -13,7 +13,13 @@ import pytest
 from tests.transports.faulty_disk import faulty_disk
 from waystation import Bus, Topic
 from waystation._core.delivery import ACCEPT, RELEASE, DeadLetter, Delivery, Receipt, Retry
-from waystation._core.errors import Disconnected, SettlementLost, TransactionLost, TransportError
+from waystation._core.errors import (
+    ConfigurationError,
+    Disconnected,
+    SettlementLost,
+    TransactionLost,
+    TransportError,
+)
 from waystation._core.limits import IDLE_POLL_S, LEASE_S
 from waystation._core.message import Message
 from waystation._core.ports import Feed, Subscription, Topology
@@ -429,6 +435,49 @@ async def test_a_transaction_given_up_before_it_began_leaves_the_one_that_is_ope
         third = await transport.begin(flush=False)
         assert await third.execute("SELECT x FROM mine") == [(1,)]
         await third.rollback()
+
+
+async def test_the_inbox_knows_what_was_committed_and_nothing_else(path: Path, clock: CountingClock) -> None:
+    async with opened(path, clock) as transport:
+        await transport.declare(Topology((), (Subscription(pattern="t", group="h"),)))
+
+        async def mark(group: str, message_id: str, *, keep: bool) -> bool:
+            transaction = await transport.begin(flush=False)
+            try:
+                fresh = await transaction.mark_seen(group, message_id)
+                if keep:
+                    await transaction.commit()
+                return fresh
+            finally:
+                await transaction.rollback()  # nothing happens after a commit
+
+        assert await mark("g", "m1", keep=False)
+        assert await mark("g", "m1", keep=True), "a transaction that was rolled back has left its mark"
+        assert not await mark("g", "m1", keep=True)
+        assert await mark("g", "m2", keep=True)
+        assert await mark("h", "m1", keep=True), "groups share an inbox"
+        with pytest.raises(ConfigurationError):
+            await mark("nobody", "m1", keep=True)
+
+
+async def test_a_part_that_is_undone_takes_its_mark_rows_and_messages_along(
+    path: Path, clock: CountingClock
+) -> None:
+    async with opened(path, clock) as transport:
+        transaction = await transport.begin(flush=False)
+        await transaction.execute("CREATE TABLE mine (x)")
+        for number in range(3):
+            await transaction.savepoint()
+            assert await transaction.mark_seen("g", f"m{number}")
+            await transaction.execute("INSERT INTO mine VALUES (?)", [number])
+            await transaction.send([Message(f"out{number}", f"new.{number}", b"")])
+            await (transaction.undo() if number == 1 else transaction.release())
+        await transaction.commit()
+        transaction = await transport.begin(flush=False)
+        assert await transaction.execute("SELECT x FROM mine") == [(0,), (2,)]
+        assert await transaction.mark_seen("g", "m1")
+        await transaction.rollback()
+        assert [info.name for info in await transport.topics()] == ["new.0", "new.2", "t"]
 
 
 async def test_a_transaction_that_is_open_for_too_long_gives_the_lock_back(
