@@ -22,6 +22,8 @@ class Hold:
     member: object
     delivery: Delivery
     deadline: float
+    counted: bool = True  # whether it counted as an attempt
+    in_company: bool = False  # whether it came with other suspects
     ended: bool = False
 
     def __repr__(self) -> str:
@@ -40,7 +42,7 @@ class Entry:
     number: int  # order of acceptance
     due: float = 0.0
     attempts: int = 0  # counted so far
-    suspect: bool = False  # its last holder vanished
+    suspect: int = 0  # its holder vanished: 1, it may come with others like it; 2, alone
     state: str = "owed"  # or "settled", "dead"
     hold: Hold | None = None
     exempt: set[str] = field(
@@ -49,6 +51,24 @@ class Entry:
 
     def __repr__(self) -> str:
         return f"<{self.id} {self.state}>"
+
+    @property
+    def has_vanished(self) -> bool:
+        """Whether whoever held it is gone. (A live one keeps it, which is checked elsewhere.)"""
+        return self.hold is not None
+
+    @property
+    def was_in_company(self) -> bool:
+        """Whether it was delivered last as a suspect among suspects: one of the others may have ended its process."""
+        return self.stage == 1 and self.hold is not None and not isinstance(self.hold.delivery.token, tuple)
+
+    @property
+    def is_suspect(self) -> bool:
+        return self.has_vanished or self.stage > 0
+
+    @property
+    def must_be_alone(self) -> bool:
+        return self.stage == 2 or (self.has_vanished and self.was_in_company)
 
 
 @dataclass(eq=False)
@@ -70,26 +90,32 @@ class Ledger:
         self, member: object, deliveries: Sequence[Delivery], now: float, deadline: float
     ) -> list[Hold]:
         """Check what one claim returned, and remember it."""
+        entries = [self._may_deliver(member, delivery, now) for delivery in deliveries]
+        suspects = [entry for entry in entries if entry.is_suspect]
+        if suspects:
+            assert len(suspects) == len(entries), "suspects were delivered beside others"
+            alone = [entry for entry in entries if entry.must_be_alone]
+            assert len(entries) == 1 or not alone, f"{alone} were delivered in company"
+        stage = 0 if not suspects else 1 if len(entries) > 1 else 2
         holds = []
-        for delivery in deliveries:
-            entry = self._may_deliver(member, delivery, now)
+        for entry, delivery in zip(entries, deliveries, strict=True):
+            counted = not (entry.has_vanished and entry.was_in_company)
+            assert delivery.attempt == entry.attempts + counted, f"{entry.id}: {delivery.attempt}"
             if entry.hold is not None:
-                entry.hold.ended, entry.suspect = True, True
-            if entry.suspect:
-                assert len(deliveries) == 1, f"suspect {entry.id} was delivered in company"
-            entry.attempts += 1
-            entry.hold = Hold(entry, member, delivery, deadline)
+                entry.hold.ended = True
+            entry.attempts, entry.stage = delivery.attempt, stage
+            entry.hold = Hold(entry, member, delivery, deadline, counted)
             holds.append(entry.hold)
         return holds
 
-    def _may_deliver(self, member: object, delivery: Delivery, now: float) -> Entry:
+    def _may_deliver(self, member: object, delivery: Delivery, now: float, *, counted: bool) -> Entry:
         assert delivery.message.id in self.entries, f"{delivery.message.id} was never accepted"
         entry = self.entries[delivery.message.id]
         assert entry.state == "owed", f"{entry.id} is {entry.state}, and was delivered"
         assert entry.hold is None or not entry.hold.is_live(now), f"{entry.id} was delivered twice at once"
         assert entry.due <= now, f"{entry.id} came {entry.due - now} s early"
-        assert delivery.attempt == entry.attempts + 1, (
-            f"{entry.id}: {delivery.attempt}, not {entry.attempts + 1}"
+        assert delivery.attempt == entry.attempts + counted, (
+            f"{entry.id}: {delivery.attempt}, not {entry.attempts + counted}"
         )
         if self.ordered and entry.key is not None:
             for earlier in self.in_state("owed"):
@@ -111,13 +137,13 @@ class Ledger:
             case DeadLetter():
                 entry.state = "dead"
             case Retry(delay_s):
-                entry.due, entry.suspect = now + delay_s, False
+                entry.due, entry.suspect = now + delay_s, 0
             case Release():
-                entry.attempts -= 1
+                entry.attempts -= hold.counted
 
     def revive(self, entry: Entry) -> None:
         """Bring a dead letter back, as a new first attempt."""
-        entry.state, entry.attempts, entry.suspect, entry.due = "owed", 0, False, 0.0
+        entry.state, entry.attempts, entry.suspect, entry.due = "owed", 0, 0, 0.0
         entry.exempt = {other.id for other in self.in_state("owed") if other.hold is not None}
 
     def vanish(self, member: object) -> None:

@@ -1,9 +1,10 @@
 """Taking messages from the log for a member of a group, and keeping them.
 
 A member leases a *range* of one partition at a time: one row with owner, fencing token and deadline, whatever the
-number of messages. When an owner dies, what it had not settled gets rows of its own in `bus_pending`, as *suspect*:
-each is then delivered alone, its attempt committed before its handler starts, so that a message which kills its
-process is found and its neighbours are not blamed.
+number of messages. When an owner dies, what it had not settled gets rows of its own in `bus_pending`, as *suspect*: one
+of them may have killed it. Suspects are delivered a few at a time, to a member that holds nothing else, their attempts
+committed before the first handler starts. Should that member die as well, each of those few comes alone, still as the
+same attempt. So a message that kills its process is found, and its neighbours are not blamed.
 
 Every function runs inside its caller's transaction.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import apsw
 
@@ -19,6 +21,14 @@ from .._core.delivery import Delivery
 from .._core.message import BYTES, Message
 from .log import DamagedSegment, Log, pack, unpack
 from .rows import Row, fetch
+
+#: Suspects delivered together at their first stage: a thousand of them take a dozen rounds.
+_SUSPECTS_TOGETHER_MAX: Final = 100
+
+#: Stages of suspicion, as stored in `bus_pending.suspect`.
+_TRUSTED: Final = 0
+_IN_COMPANY: Final = 1  # its owner died: with others like it
+_ALONE: Final = 2  # its owner died again: by itself
 
 _FREE_CURSORS = """
     SELECT p.number, coalesce(c.next, 0), coalesce(c.done, x''), coalesce(c.leased_to, 0), c.owner,
@@ -42,10 +52,11 @@ _TAKE_CURSOR = """
     ON CONFLICT (group_id, topic, partition) DO UPDATE SET next = excluded.next, done = excluded.done,
         leased_to = excluded.leased_to, owner = excluded.owner, token = excluded.token, deadline = excluded.deadline"""
 _DUE = """
-    SELECT id, partition, place, key, attempt, suspect OR owner IS NOT NULL, token, message FROM bus_pending
+    SELECT id, partition, place, key, attempt, suspect, owner IS NOT NULL, token, message FROM bus_pending
     WHERE group_id = ? AND topic = ? AND due <= ? ORDER BY due LIMIT ?"""
 _TAKE_DUE = """
-    UPDATE bus_pending SET owner = ?2, token = token + 1, attempt = attempt + 1, due = ?3, suspect = ?4 WHERE id = ?1"""
+    UPDATE bus_pending SET owner = ?2, token = token + 1, attempt = attempt + ?5, due = ?3, suspect = ?4
+    WHERE id = ?1"""
 _HAS_BLOCKED = """
     SELECT 1 FROM bus_pending
     WHERE group_id = ? AND topic = ? AND partition = ? AND key IS NOT NULL LIMIT 1"""
@@ -93,6 +104,7 @@ class PendingLease:
     key: str | None
     token: int
     suspect: bool
+    counted: bool = True  # whether this lease counted an attempt
     bytes: int = 0
     ended: bool = False
     lost: bool = False
@@ -129,8 +141,8 @@ def claim(
 ) -> Claim:
     """Lease up to `limit` messages of one topic until `deadline`. Due retries come first.
 
-    A suspect is returned alone, and only to a member that holds nothing else; one that does gets nothing more, so that
-    it soon will.
+    Suspects are returned only to a member that holds nothing else, and nothing else with them; a member that does hold
+    something gets nothing more, so that it soon will.
     """
     found = Claim()
     if _claim_due(connection, member, topic, limit, now, deadline, found):
@@ -205,9 +217,9 @@ def release(connection: apsw.Connection, leases: Sequence[RangeLease | PendingLe
             )
         else:
             connection.execute(
-                """UPDATE bus_pending SET owner = NULL, due = ?, attempt = attempt - 1
+                """UPDATE bus_pending SET owner = NULL, due = ?, attempt = attempt - ?
                    WHERE id = ? AND token = ? AND owner IS NOT NULL""",
-                (now, lease.id, lease.token),
+                (now, lease.counted, lease.id, lease.token),
             )
 
 
@@ -261,22 +273,44 @@ def _claim_due(
     deadline: float,
     found: Claim,
 ) -> bool:
-    """Lease rows that are due; return whether a suspect is, or should be, all that this member holds."""
+    """Lease rows that are due; return whether suspects are, or should be, all that this member holds."""
     rows = fetch(connection, _DUE, (member.group, topic, now, limit))
-    suspects = [row for row in rows if row[5]]
-    if suspects and member.busy:
+    chosen, stage = _choose(rows)
+    if stage != _TRUSTED and member.busy:
         found.more = True
         return True
-    for row_id, partition, place, key, attempt, suspect, token, data in suspects[:1] or rows:
-        connection.execute(_TAKE_DUE, (row_id, member.owner, deadline, suspect))
-        found.leases.append(
-            PendingLease(
-                row_id, member.group, topic, partition, place, key, token + 1, bool(suspect), bytes=len(data)
-            )
+    for row_id, partition, place, key, attempt, was, died, token, data in chosen:
+        counted = not (
+            died and was == _IN_COMPANY
+        )  # that attempt was counted, and may have been cut short by another
+        connection.execute(_TAKE_DUE, (row_id, member.owner, deadline, stage, counted))
+        lease = PendingLease(
+            row_id,
+            member.group,
+            topic,
+            partition,
+            place,
+            key,
+            token + 1,
+            stage != _TRUSTED,
+            counted,
+            len(data),
         )
-        found.deliveries.append(Delivery(unpack(data), attempt + 1, found.leases[-1]))
+        found.leases.append(lease)
+        found.deliveries.append(Delivery(unpack(data), attempt + counted, lease))
         found.count += 1
-    return bool(suspects)
+    return stage != _TRUSTED
+
+
+def _choose(rows: list[Row]) -> tuple[list[Row], int]:
+    """Choose among rows that are due: what may be delivered together, and at which stage of suspicion."""
+    first = [row for row in rows if (row[5] == _IN_COMPANY and not row[6]) or (row[5] == _TRUSTED and row[6])]
+    if len(first) > 1:
+        return first[:_SUSPECTS_TOGETHER_MAX], _IN_COMPANY
+    alone = first or [row for row in rows if row[5] != _TRUSTED]
+    if alone:
+        return alone[:1], _ALONE
+    return rows, _TRUSTED
 
 
 def _claim_range(

@@ -84,7 +84,7 @@ CREATE TABLE bus_pending (                          -- messages that need a row 
     key       TEXT,
     attempt   INTEGER NOT NULL,                 -- attempts started so far
     due       REAL,                             -- NULL: behind an earlier message of its key; leased: the lease's end
-    suspect   INTEGER NOT NULL DEFAULT 0,       -- its process died: delivered alone
+    suspect   INTEGER NOT NULL DEFAULT 0,       -- its process died: see leases.py
     owner     TEXT,
     token     INTEGER NOT NULL DEFAULT 0,
     reason    TEXT NOT NULL DEFAULT '',
