@@ -444,7 +444,7 @@ async def test_the_inbox_knows_what_was_committed_and_nothing_else(path: Path, c
         async def mark(group: str, message_id: str, *, keep: bool) -> bool:
             transaction = await transport.begin(flush=False)
             try:
-                fresh = await transaction.mark_seen(group, message_id)
+                fresh = await transaction.mark_seen(group, [message_id]) == {message_id}
                 if keep:
                     await transaction.commit()
                 return fresh
@@ -468,14 +468,14 @@ async def test_a_part_that_is_undone_takes_its_mark_rows_and_messages_along(
         await transaction.execute("CREATE TABLE mine (x)")
         for number in range(3):
             await transaction.savepoint()
-            assert await transaction.mark_seen("g", f"m{number}")
+            assert await transaction.mark_seen("g", [f"m{number}"])
             await transaction.execute("INSERT INTO mine VALUES (?)", [number])
             await transaction.send([Message(f"out{number}", f"new.{number}", b"")])
             await (transaction.undo() if number == 1 else transaction.release())
         await transaction.commit()
         transaction = await transport.begin(flush=False)
         assert await transaction.execute("SELECT x FROM mine") == [(0,), (2,)]
-        assert await transaction.mark_seen("g", "m1")
+        assert await transaction.mark_seen("g", ["m0", "m1", "m2", "m3", "m3"]) == {"m1", "m3"}
         await transaction.rollback()
         assert [info.name for info in await transport.topics()] == ["new.0", "new.2", "t"]
 

@@ -165,8 +165,8 @@ class TransportTransaction(Protocol):
             SettlementLost: A lease had ended: the transaction must be rolled back.
         """
 
-    async def mark_seen(self, group: str, message_id: str) -> bool:
-        """Put a message's mark into the inbox; return False if it was there: its effects have happened."""
+    async def mark_seen(self, group: str, message_ids: Sequence[str]) -> set[str]:
+        """Put messages' marks into the inbox; return those that were new: the effects of the others have happened."""
 
     async def savepoint(self) -> None:
         """Begin a part that can be undone alone."""

@@ -187,7 +187,7 @@ class InboxRunner:
         inner = opened.inner
         await inner.savepoint()
         try:
-            if await inner.mark_seen(self._spec.group, delivery.message.id):
+            if await inner.mark_seen(self._spec.group, [delivery.message.id]):
                 ending = self._verdicts.returned(delivery, await self._handler(delivery, body))
                 if ending.messages and not self._replies:
                     await opened.face.send_messages(ending.messages)
@@ -206,8 +206,10 @@ class InboxRunner:
         await inner.savepoint()
         fresh: list[Delivery] = []
         fresh_bodies: list[Any] = []
+        unseen = await inner.mark_seen(self._spec.group, [delivery.message.id for delivery in ready])
         for delivery, body in zip(ready, bodies, strict=True):
-            if await inner.mark_seen(self._spec.group, delivery.message.id):
+            if delivery.message.id in unseen:
+                unseen.remove(delivery.message.id)  # it may have come twice
                 fresh.append(delivery)
                 fresh_bodies.append(body)
             else:

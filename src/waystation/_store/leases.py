@@ -104,7 +104,6 @@ class PendingLease:
     key: str | None
     token: int
     suspect: bool
-    counted: bool = True  # whether this lease counted an attempt
     bytes: int = 0
     ended: bool = False
     lost: bool = False
@@ -217,9 +216,9 @@ def release(connection: apsw.Connection, leases: Sequence[RangeLease | PendingLe
             )
         else:
             connection.execute(
-                """UPDATE bus_pending SET owner = NULL, due = ?, attempt = attempt - ?
+                """UPDATE bus_pending SET owner = NULL, due = ?, attempt = attempt - 1
                    WHERE id = ? AND token = ? AND owner IS NOT NULL""",
-                (now, lease.counted, lease.id, lease.token),
+                (now, lease.id, lease.token),
             )
 
 
@@ -293,7 +292,6 @@ def _claim_due(
             key,
             token + 1,
             stage != _TRUSTED,
-            counted,
             len(data),
         )
         found.leases.append(lease)

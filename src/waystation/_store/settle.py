@@ -212,9 +212,9 @@ def _settle_pending(
         )
     elif isinstance(settlement, Release):
         run(
-            """UPDATE bus_pending SET due = ?3, attempt = attempt - iif(owner IS NULL, 0, ?4), owner = NULL
+            """UPDATE bus_pending SET due = ?3, attempt = attempt - (owner IS NOT NULL), owner = NULL
                WHERE id = ?1 AND token = ?2""",
-            (*mine, now, lease.counted),
+            (*mine, now),
         )
     else:
         run("DELETE FROM bus_pending WHERE id = ? AND token = ?", mine)

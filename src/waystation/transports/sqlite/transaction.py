@@ -48,6 +48,9 @@ _DEFINES = (
 )
 
 
+_MARK = "INSERT INTO bus_inbox VALUES (?, ?, ?) ON CONFLICT DO NOTHING RETURNING message_id"
+
+
 class TransactionDesk(Desk):
     """The connection on which a process's transactions run, one after another: users' statements among ours."""
 
@@ -127,8 +130,8 @@ class SqliteTransaction:
         self._settled.append(settled)
         check_lost(settled)
 
-    async def mark_seen(self, group: str, message_id: str) -> bool:
-        """Put a mark into the inbox; False if it was there."""
+    async def mark_seen(self, group: str, message_ids: Sequence[str]) -> set[str]:
+        """Put marks into the inbox; return those that were not there."""
         await self._begin()
         number = self._groups.get(group)
         if number is None:
@@ -136,12 +139,10 @@ class SqliteTransaction:
             if found is None:
                 raise ConfigurationError(f"there is no group {group!r}: it was removed while its handler ran")
             number = self._groups[group] = found
+        now = self._desk.store_clock.now()
         with translated(self._desk.path):
-            self._desk.connection.execute(
-                "INSERT INTO bus_inbox VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                (number, message_id, self._desk.store_clock.now()),
-            )
-            return self._desk.connection.changes() > 0
+            marked = self._desk.connection.executemany(_MARK, [(number, each, now) for each in message_ids])
+            return {row[0] for row in marked}
 
     async def savepoint(self) -> None:
         """Begin a part that can be undone alone."""
