@@ -22,8 +22,6 @@ class Hold:
     member: object
     delivery: Delivery
     deadline: float
-    counted: bool = True  # whether it counted as an attempt
-    in_company: bool = False  # whether it came with other suspects
     ended: bool = False
 
     def __repr__(self) -> str:
@@ -42,7 +40,7 @@ class Entry:
     number: int  # order of acceptance
     due: float = 0.0
     attempts: int = 0  # counted so far
-    suspect: int = 0  # its holder vanished: 1, it may come with others like it; 2, alone
+    stage: int = 0  # of suspicion, when it was delivered last: 1 in company, 2 alone
     state: str = "owed"  # or "settled", "dead"
     hold: Hold | None = None
     exempt: set[str] = field(
@@ -54,7 +52,7 @@ class Entry:
 
     @property
     def has_vanished(self) -> bool:
-        """Whether whoever held it is gone. (A live one keeps it, which is checked elsewhere.)"""
+        """Whether whoever held it is gone; one that lives keeps it, which is checked elsewhere."""
         return self.hold is not None
 
     @property
@@ -90,7 +88,9 @@ class Ledger:
         self, member: object, deliveries: Sequence[Delivery], now: float, deadline: float
     ) -> list[Hold]:
         """Check what one claim returned, and remember it."""
-        entries = [self._may_deliver(member, delivery, now) for delivery in deliveries]
+        entries: list[Entry] = []
+        for delivery in deliveries:
+            entries.append(self._may_deliver(member, delivery, now, entries))
         suspects = [entry for entry in entries if entry.is_suspect]
         if suspects:
             assert len(suspects) == len(entries), "suspects were delivered beside others"
@@ -104,26 +104,23 @@ class Ledger:
             if entry.hold is not None:
                 entry.hold.ended = True
             entry.attempts, entry.stage = delivery.attempt, stage
-            entry.hold = Hold(entry, member, delivery, deadline, counted)
+            entry.hold = Hold(entry, member, delivery, deadline)
             holds.append(entry.hold)
         return holds
 
-    def _may_deliver(self, member: object, delivery: Delivery, now: float, *, counted: bool) -> Entry:
+    def _may_deliver(self, member: object, delivery: Delivery, now: float, before: list[Entry]) -> Entry:
         assert delivery.message.id in self.entries, f"{delivery.message.id} was never accepted"
         entry = self.entries[delivery.message.id]
         assert entry.state == "owed", f"{entry.id} is {entry.state}, and was delivered"
         assert entry.hold is None or not entry.hold.is_live(now), f"{entry.id} was delivered twice at once"
         assert entry.due <= now, f"{entry.id} came {entry.due - now} s early"
-        assert delivery.attempt == entry.attempts + counted, (
-            f"{entry.id}: {delivery.attempt}, not {entry.attempts + counted}"
-        )
         if self.ordered and entry.key is not None:
             for earlier in self.in_state("owed"):
                 if earlier.key != entry.key or earlier.number >= entry.number or entry.id in earlier.exempt:
                     continue
                 hold = earlier.hold
                 in_same_hands = hold is not None and hold.member is member and hold.is_live(now)
-                assert in_same_hands, f"{entry.id} overtook {earlier.id}"
+                assert in_same_hands or earlier in before, f"{entry.id} overtook {earlier.id}"
         return entry
 
     def settle(self, hold: Hold, settlement: Settlement, now: float) -> None:
@@ -137,13 +134,13 @@ class Ledger:
             case DeadLetter():
                 entry.state = "dead"
             case Retry(delay_s):
-                entry.due, entry.suspect = now + delay_s, 0
+                entry.due, entry.stage = now + delay_s, 0
             case Release():
-                entry.attempts -= hold.counted
+                entry.attempts -= 1
 
     def revive(self, entry: Entry) -> None:
         """Bring a dead letter back, as a new first attempt."""
-        entry.state, entry.attempts, entry.suspect, entry.due = "owed", 0, 0, 0.0
+        entry.state, entry.attempts, entry.stage, entry.due = "owed", 0, 0, 0.0
         entry.exempt = {other.id for other in self.in_state("owed") if other.hold is not None}
 
     def vanish(self, member: object) -> None:

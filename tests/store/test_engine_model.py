@@ -357,9 +357,13 @@ class Engine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
 
-    @rule(who=st.integers(0, 2), noticed=st.booleans())
-    def die(self, who: int, noticed: bool) -> None:
+    @precondition(lambda self: self.holders())
+    @rule(noticed=st.booleans(), data=st.data())
+    def die(self, noticed: bool, data: st.DataObject) -> None:
         """A process vanishes. Its supervisor may notice at once; otherwise its leases must run out."""
+        self.kill(data.draw(st.sampled_from(self.holders()))[0], noticed=noticed)
+
+    def kill(self, who: int, *, noticed: bool) -> None:
         dead = self.processes[who]
         self.processes[who] = self.start()
         dead.connection.close()
@@ -416,7 +420,7 @@ class Engine(RuleBasedStateMachine):
 
     def drain(self) -> None:
         for who in range(self.processes_count):
-            self.die(who, noticed=True)
+            self.kill(who, noticed=True)
         self.now += 100.0
         self.promote(0)
         for place in self.ledgers:

@@ -139,12 +139,12 @@ def test_a_lease_that_ran_out_and_was_taken_over_settles_nothing(
     store.send(None, None)
     zombie = store.claim()
     store.now += LEASE_S
-    (heir,) = store.claim(owner="2-b")
+    heirs = store.claim(owner="2-b")
     before = store.counts()
     settled = store.settle(*[(delivery, settlement) for delivery in zombie])
     assert settled.lost == [lease_of(zombie[0])]
     assert store.counts() == before
-    assert store.settle((heir, ACCEPT)).lost == []
+    assert store.settle(*[(heir, ACCEPT) for heir in heirs]).lost == []
 
 
 def test_a_lease_that_ran_out_and_that_nobody_took_still_settles(store: Store) -> None:
@@ -179,17 +179,53 @@ def test_what_a_dead_process_held_comes_one_by_one_in_the_order_of_its_key(store
         store.settle((delivery, ACCEPT))
 
 
-def test_what_a_dead_process_held_comes_one_by_one(store: Store) -> None:
+def test_what_a_dead_process_held_comes_together_once_and_then_one_by_one(store: Store) -> None:
     # So that a message that ends its process is found, and its neighbours are not blamed.
-    store.send(None, None, None, "k", "j")
+    keys = (None, None, None, "k", "j")
+    store.send(*keys)
     assert len(store.claim(owner="7-x")) == 5
-    with store.writing():
-        assert leases.release_process(store.connection, 7) >= 1
-    for _ in range(5):
-        (delivery,) = store.claim(owner="8-x")
-        assert delivery.attempt == 2
+    store.now += LEASE_S
+    together = store.claim(owner="8-x")
+    assert [attempt for _, attempt in shown(together)] == [2] * 5
+    store.now += LEASE_S
+    (first,) = store.claim(owner="9-x")
+    assert first.attempt == 2, "it was blamed for what another one may have done"
+    store.now += LEASE_S
+    attempts = {}
+    for number in range(5):
+        (delivery,) = store.claim(owner=f"1{number}-x")
+        attempts[delivery.message.id] = delivery.attempt
         store.settle((delivery, ACCEPT))
+    assert attempts.pop(first.message.id) == 3, "the second time it was alone"
+    assert list(attempts.values()) == [2] * 4
     assert store.counts() == (0, 0, 0, 0)
+
+
+def test_suspects_have_no_company_but_suspects(store: Store) -> None:
+    store.send(None, None, "k")
+    store.claim(owner="7-x")
+    store.now += LEASE_S
+    store.send(None, "j")
+    batches = [{attempt for _, attempt in shown(store.claim(owner=f"{number}-x"))} for number in range(8, 11)]
+    assert {1, 2} not in batches
+    assert {2} in batches
+    assert {1} in batches
+
+
+def test_a_suspect_that_is_given_back_stays_one_and_counts_no_attempt(store: Store) -> None:
+    store.send(None, None)
+    store.claim(owner="7-x")
+    store.now += LEASE_S
+    for _ in range(3):
+        together = store.claim(owner="8-x")
+        assert [attempt for _, attempt in shown(together)] == [2, 2]
+        store.release(*together)
+    store.claim(owner="8-x")
+    store.now += LEASE_S
+    for _ in range(3):
+        (alone,) = store.claim(owner="9-x")
+        assert alone.attempt == 2
+        store.settle((alone, RELEASE))
 
 
 def test_a_busy_member_leaves_suspects_alone(store: Store) -> None:

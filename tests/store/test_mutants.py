@@ -82,8 +82,8 @@ MUTANTS = [
     Mutant(
         "an attempt is not counted when it starts",
         "_store/leases.py",
-        "attempt = attempt + 1, due",
-        "due",
+        "attempt = attempt + ?5, due",
+        "attempt = attempt + 0 * ?5, due",
         LEASES + "test_a_suspect_that_ran_out_is_fenced_too",
     ),
     Mutant(
@@ -96,9 +96,9 @@ MUTANTS = [
     Mutant(
         "what a dead process held comes all at once",
         "_store/leases.py",
-        "in suspects[:1] or rows",
-        "in rows",
-        LEASES + "test_what_a_dead_process_held_comes_one_by_one",
+        "return alone[:1], _ALONE",
+        "return rows, _IN_COMPANY",
+        LEASES + "test_what_a_dead_process_held_comes_together_once_and_then_one_by_one",
     ),
     Mutant(
         "the leases of another process end too",
@@ -131,8 +131,8 @@ MUTANTS = [
     Mutant(
         "the inbox forgets",
         "transports/sqlite/transaction.py",
-        "return self._desk.connection.changes() > 0",
-        "return True",
+        "return {row[0] for row in marked}",
+        "return set(message_ids)",
         RECEIVING + "test_the_inbox_knows_what_was_committed_and_nothing_else",
     ),
     Mutant(
