@@ -271,6 +271,30 @@ async def test_draining_lets_what_runs_finish_and_gives_back_the_rest_uncounted(
     assert set(attempts.values()) == {1}
 
 
+async def test_while_draining_the_rest_of_a_running_key_is_kept_and_so_are_its_leases() -> None:
+    clock, faults, go_on = VirtualClock(), Faults(), asyncio.Event()
+    bus, began = a_bus(clock), list[int]()
+
+    async def charge(order: Order) -> None:
+        began.append(order.number)
+        await go_on.wait()
+
+    async with bus:
+        transport = FaultyTransport(bus._transports[0], faults)
+        async with consumer_of(bus, charge, transport) as consumer:
+            await bus.publish_many(orders, [Order(n) for n in range(3)], key="a")
+            await bus.publish(orders, Order(3), key="b")
+            await clock.advance(0)
+            consumer._lanes.give(await consumer._feed.receive(10) if consumer._feed else [])
+            draining = asyncio.create_task(consumer.drain(25))
+            await clock.advance(2 * LEASE_S)
+            assert [delivery.message.key for delivery, _ in faults.settled[0]] == ["b"]
+            assert len(faults.extended[-1]) == 3
+            go_on.set()
+            assert await draining == 0
+    assert began == [0]
+
+
 async def test_at_the_deadline_running_handlers_are_cancelled_and_their_messages_come_again() -> None:
     clock, seen, cancelled = VirtualClock(), list[int](), list[int]()
     bus = a_bus(clock)

@@ -14,7 +14,6 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .._core.admission import sequence_of
 from .._core.delivery import Delivery
 from .._core.errors import SettlementLost, TransportError
 from .._core.limits import (
@@ -145,14 +144,9 @@ class Consumer:
         await _end(fetch)
         abandoned = 0
         try:
-            # What follows a message that is being handled must not begin elsewhere before that one has ended.
-            running = self._lanes.sequences_running()
-            back = self._lanes.take_back()
-            self._results.release([delivery for delivery in back if sequence_of(delivery) not in running])
-            self._lanes.stop()
+            self._results.release(self._lanes.stop())
             abandoned = await self._finish(timeout_s)
             self._results.release(self._lanes.take_all())
-            self._results.release([delivery for delivery in back if sequence_of(delivery) in running])
             self._draining = True
             self._results.to_send.set()
             await asyncio.wait([send])

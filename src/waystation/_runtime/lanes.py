@@ -102,6 +102,7 @@ class Lanes:
     ) -> None:
         self._lanes = [Lane() for _ in range(count)]
         self._shared: deque[Delivery] = deque()
+        self._behind: list[Delivery] = []
         self._ordered = ordered
         self._runner = runner
         self._monotonic = clock.monotonic
@@ -136,25 +137,14 @@ class Lanes:
     @property
     def waiting(self) -> int:
         """Deliveries not handled yet, those being handled included."""
-        return len(self._shared) + sum([len(lane.pending) for lane in self._lanes])
-
-    @property
-    def running(self) -> int:
-        """Lanes in which a handler runs."""
-        return sum([lane.taken > 0 for lane in self._lanes])
-
-    def sequences_running(self) -> set[tuple[str, str]]:
-        """Return in which orders something is being handled now."""
-        running = {
-            sequence_of(delivery) for lane in self._lanes for delivery in islice(lane.pending, lane.taken)
-        }
-        return {sequence for sequence in running if sequence is not None}
+        return len(self._shared) + len(self._behind) + sum([len(lane.pending) for lane in self._lanes])
 
     def deliveries(self) -> Iterator[Delivery]:
         """What is not handled yet, those being handled included."""
         for lane in self._lanes:
             yield from lane.pending
         yield from self._shared
+        yield from self._behind
 
     def take_back(self) -> list[Delivery]:
         """Remove and return, in order, what is not being handled."""
@@ -163,17 +153,28 @@ class Lanes:
         self._shared.clear()
         return back
 
-    def take_all(self) -> list[Delivery]:
-        """Remove and return everything, when no lane runs any more."""
-        for lane in self._lanes:
-            lane.taken = 0
-        return self.take_back()
+    def stop(self) -> list[Delivery]:
+        """Let each lane end when it has ended what it is handling.
 
-    def stop(self) -> None:
-        """Let each lane end when it has nothing left to handle."""
+        Returns:
+            What can be handed back at once. What follows a message that is being handled, in the order of its key, must
+            not begin elsewhere before that one has ended: it stays, until `take_all`.
+        """
         self._stopping = True
+        handled = [delivery for lane in self._lanes for delivery in islice(lane.pending, lane.taken)]
+        running = {sequence for delivery in handled if (sequence := sequence_of(delivery)) is not None}
+        back = self.take_back()
+        self._behind = [delivery for delivery in back if sequence_of(delivery) in running]
         for lane in self._lanes:
             lane.awake.set()
+        return [delivery for delivery in back if sequence_of(delivery) not in running]
+
+    def take_all(self) -> list[Delivery]:
+        """Remove and return everything, in order, when no lane runs any more."""
+        for lane in self._lanes:
+            lane.taken = 0
+        behind, self._behind = self._behind, []
+        return self.take_back() + behind
 
     async def _work(self, lane: Lane) -> None:
         size = least = self._runner.appetite
