@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import apsw
@@ -17,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import waystation
-from waystation._core.delivery import ACCEPT, RELEASE, Delivery, Retry
+from waystation._core.delivery import ACCEPT, RELEASE, DeadLetter, Delivery, Retry
 from waystation._core.errors import ConfigurationError, StoreCorrupt, StoreUnavailable, StoreVersion
 from waystation._core.message import Message
 from waystation._core.ports import Subscription
@@ -382,6 +383,66 @@ def test_an_owner_that_died_over_a_damaged_segment_leaves_the_rest(connection: a
         assert leases.release_process(connection, 1) == 1
     assert claim_all(connection, group) == ["m0", "m2", "m3"]
     assert len(inspect.dead(connection, "g", 10, 0)) == 1
+
+
+def test_a_damaged_segment_can_be_browsed_and_sought_over(connection: apsw.Connection) -> None:
+    send(connection, *[[Message(f"m{n}", "t", b"body", key="k", time=float(n))] for n in range(3)])
+    declare(connection)
+    flip_a_bit(connection, 2)
+    shown = inspect.browse(connection, "t", 0, 10)
+    assert {offset: message.id for offset, message in shown} == {0: "m0", 1: "damaged", 2: "m2"}
+    moment = datetime.fromtimestamp(1.0, tz=UTC)
+    with writing(connection):
+        assert inspect.seek(connection, "g", "t", moment)
+
+
+def flip_a_bit_of_a_row(connection: apsw.Connection, table: str) -> None:
+    damaged = bytearray(connection.execute(f"SELECT message FROM bus_{table}").get)
+    damaged[-3] ^= 0x10
+    connection.execute(f"UPDATE bus_{table} SET message = ?", (bytes(damaged),))
+
+
+def test_a_damaged_row_is_delivered_as_such_and_its_key_goes_on(connection: apsw.Connection) -> None:
+    send(connection, [Message(f"m{n}", "t", b"a body", key="k") for n in range(3)])
+    group = declare(connection)
+    first, second, third = claim(connection, group, 3)
+    with writing(connection):
+        settle(connection, by_lease([(first, Retry(0.0)), (second, RELEASE), (third, RELEASE)]), now=2.0)
+    flip_a_bit_of_a_row(connection, "pending")
+    (damaged,) = claim(connection, group, 10)
+    assert damaged.error is not None
+    assert damaged.message.body != b"a body", "a wrong body was shown as if it were right"
+    assert damaged.attempt == 2
+    with writing(connection):
+        settle(connection, by_lease([(damaged, DeadLetter("damaged"))]), now=2.0)
+    assert claim_all(connection, group) == ["m1", "m2"]
+    assert len(inspect.dead(connection, "g", 10, 0)) == 1
+
+
+def test_a_damaged_dead_letter_can_still_be_listed_and_purged(connection: apsw.Connection) -> None:
+    send(connection, [Message("m0", "t", b"a body")])
+    (delivery,) = claim(connection, declare(connection), 1)
+    with writing(connection):
+        settle(connection, by_lease([(delivery, DeadLetter("bad"))]), now=2.0)
+    flip_a_bit_of_a_row(connection, "dead")
+    (info,) = inspect.dead(connection, None, 10, 0)
+    assert (info.message.id, info.reason) == ("damaged", "bad")
+    assert inspect.purge_dead(connection, [info.number]) == 1
+
+
+def test_a_damaged_schedule_is_put_aside_and_keeps_nobody_waiting(
+    connection: apsw.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    send(connection, [Message("m0", "t", b"a body", deliver_at=5.0)])
+    flip_a_bit_of_a_row(connection, "scheduled")
+    send(connection, [Message("m1", "t", b"a body", deliver_at=5.0)])
+    group = declare(connection)
+    for _ in range(2):
+        with writing(connection):
+            Log(connection).promote_due(6.0, 100)
+    assert claim_all(connection, group, now=6.0) == ["m1"]
+    assert len(caplog.records) == 1
+    assert [info.message.id for info in inspect.scheduled(connection, 10)] == ["damaged"]
 
 
 # --- growth ------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import apsw
 
 from .._core.ports import Start, Subscription
 from .._core.topic import is_pattern, matches
-from .log import Log, decode_segment
+from .log import DamagedSegment, Log, decode_segment
 from .rows import fetch, fetch_one
 
 
@@ -126,5 +126,8 @@ def _first_from(
     if moment is None:
         assert isinstance(start, int), "'earliest' and 'new' were answered by the caller"
         return int(first) + max(0, start - int(offset))
-    times = [message.time for message in decode_segment(segment_id, first, count, checksum, data)]
+    try:
+        times = [message.time for message in decode_segment(segment_id, first, count, checksum, data)]
+    except DamagedSegment:
+        return int(first)  # its own time reaches the moment
     return int(first) + next((i for i, time in enumerate(times) if time >= moment), int(count))

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import apsw
 
 from .._core.inspection import DeadInfo, GroupInfo, ScheduledInfo, TopicInfo
-from .._core.message import Message
+from .._core.message import TEXT, Message
 from .._core.ports import Start
 from .groups import group_id, place, places_of, topics_matching
-from .log import decode_segment, unpack
+from .log import DamagedSegment, decode_segment, unpack
 from .rows import Row, fetch, fetch_one
 
 _TOPICS = """
@@ -93,7 +93,7 @@ def dead(connection: apsw.Connection, group: str | None, limit: int, after: int)
             number=number,
             group=name,
             topic=topic,
-            message=unpack(message),
+            message=unpack(message)[0],
             attempts=attempts,
             reason=reason,
             detail=detail,
@@ -135,7 +135,7 @@ def purge_dead(connection: apsw.Connection, numbers: Sequence[int]) -> int:
 def scheduled(connection: apsw.Connection, limit: int) -> list[ScheduledInfo]:
     """Return messages that wait for their time, the next one first."""
     rows = fetch(connection, "SELECT due, message FROM bus_scheduled ORDER BY due LIMIT ?", (limit,))
-    return [ScheduledInfo(message=unpack(message), due=due) for due, message in rows]
+    return [ScheduledInfo(message=unpack(message)[0], due=due) for due, message in rows]
 
 
 def cancel_scheduled(connection: apsw.Connection, message_id: str) -> bool:
@@ -191,6 +191,14 @@ def _unsettled(row: Row) -> tuple[int, int, int]:
     return max(0, ends - first_kept - done.bit_count()), held, first_kept
 
 
+def _shown(segment_id: int, first: int, count: int, checksum: int, data: bytes) -> list[Message]:
+    """Return a segment's messages, or its remains in their places."""
+    try:
+        return decode_segment(segment_id, first, count, checksum, data)
+    except DamagedSegment as damage:
+        return [Message("damaged", "damaged", str(damage).encode(), content_type=TEXT)] * count
+
+
 def _browse_topic(
     connection: apsw.Connection, topic: int, start: Start, limit: int
 ) -> list[tuple[int, Message]]:
@@ -202,7 +210,7 @@ def _browse_topic(
             _FROM, (topic, partition, first)
         ):
             skipped = max(0, first - begins)
-            messages = decode_segment(segment_id, begins, count, checksum, data)[skipped:]
+            messages = _shown(segment_id, begins, count, checksum, data)[skipped:]
             found.extend(enumerate(messages[:room], offset + skipped))
             room -= len(messages)
             if room <= 0:

@@ -295,7 +295,8 @@ def _claim_due(
             len(data),
         )
         found.leases.append(lease)
-        found.deliveries.append(Delivery(unpack(data), attempt + counted, lease))
+        message, damage = unpack(data)
+        found.deliveries.append(Delivery(message, attempt + counted, lease, damage))
         found.count += 1
     return stage != _TRUSTED
 

@@ -8,6 +8,7 @@ have *offsets*, which people use. Every function here runs inside a transaction 
 from __future__ import annotations
 
 import itertools
+import logging
 import secrets
 import zlib
 from collections.abc import Iterable, Sequence
@@ -18,9 +19,11 @@ import apsw
 import msgspec
 
 from .._core.limits import KEYLESS_RUN_MESSAGES_MAX, PARTITIONS_COUNT, REPLY_GRACE_S, REQUEST_TIMEOUT_S
-from .._core.message import Message
+from .._core.message import BYTES, Message
 from .._core.topic import REPLY_WORD, matches
 from .rows import fetch
+
+logger = logging.getLogger("waystation.store")
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_many = msgspec.msgpack.Decoder(list[Message]).decode
@@ -31,6 +34,12 @@ OTHERS: Final = 0
 NEW_TOPIC: Final = -1
 
 _REPLY_PREFIX = REPLY_WORD + "."
+
+#: Bytes of the checksum before a message that has a row of its own.
+_CHECKSUM_BYTES: Final = 4
+
+#: When a scheduled message is due that nobody can read: at the end of the year 9999, the last that calendars show.
+_NEVER: Final = 253_402_300_799.0
 
 _ADVANCE_PARTITION = """
     INSERT INTO bus_partition (topic, number, ends) VALUES (?1, ?2, ?3)
@@ -57,13 +66,18 @@ def partition_of(key: str) -> int:
 
 
 def pack(message: Message) -> bytes:
-    """Return one message as bytes, for a row of its own."""
-    return _encode(message)
+    """Return one message as bytes, for a row of its own: a checksum, then the message."""
+    data = _encode(message)
+    return zlib.crc32(data).to_bytes(_CHECKSUM_BYTES, "big") + data
 
 
-def unpack(data: bytes) -> Message:
-    """Read what `pack` wrote."""
-    return _decode_one(data)
+def unpack(data: bytes) -> tuple[Message, str | None]:
+    """Read what `pack` wrote: the message, or what is left of it and what is wrong."""
+    packed = data[_CHECKSUM_BYTES:]
+    if zlib.crc32(packed) == int.from_bytes(data[:_CHECKSUM_BYTES], "big"):
+        return _decode_one(packed), None
+    remains = Message("damaged", "damaged", data, content_type=BYTES)
+    return remains, "its bytes do not match their checksum"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +203,16 @@ class Log:
         )
         if not rows:
             return set()
-        self._connection.executemany("DELETE FROM bus_scheduled WHERE id = ?", [(row[0],) for row in rows])
-        return self.append([unpack(row[1]) for row in rows], now)
+        due: list[Message] = []
+        for row_id, data in rows:
+            message, damage = unpack(data)
+            if damage is None:
+                due.append(message)
+                self._connection.execute("DELETE FROM bus_scheduled WHERE id = ?", (row_id,))
+            else:
+                logger.error("scheduled message %d was put aside: %s", row_id, damage)
+                self._connection.execute("UPDATE bus_scheduled SET due = ? WHERE id = ?", (_NEVER, row_id))
+        return self.append(due, now)
 
     def _add_segment(self, topic: int, partition: int, count: int, data: bytes, now: float) -> None:
         run = self._connection.execute

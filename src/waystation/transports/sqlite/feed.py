@@ -321,7 +321,8 @@ class ReplyFeed:
             "DELETE FROM bus_reply WHERE address = ? RETURNING message",
             (self._address,),
         )
-        return [Delivery(unpack(row[0]), 1, None) for row in rows]
+        replies = [unpack(row[0]) for row in rows]
+        return [Delivery(reply, 1, None, damage) for reply, damage in replies]
 
 
 def check_lost(settled: Settled) -> None:
