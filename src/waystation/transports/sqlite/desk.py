@@ -115,14 +115,19 @@ class Desk:
                 if not task.taken:
                     await self.begin(flush=any(waiting.flush for waiting in self._waiting))
                     await self._run_together()
+        except Disconnected:
+            if not task.taken:  # else it was done with what came before
+                raise
         finally:
             if not task.taken:
                 self._waiting.remove(task)
-        return task.result()
+        with translated(self.path):
+            return task.result()
 
     async def _run_together(self) -> None:
-        """Run what waits in the transaction that was begun, and commit."""
-        tasks, self._waiting = self._waiting, []
+        """Run what waits in the transaction that was begun, and commit. What needs a flush that this has not, waits."""
+        tasks = [task for task in self._waiting if self._flush or not task.flush]
+        self._waiting = [task for task in self._waiting if task.flush and not self._flush]
         with translated(self.path):
             try:
                 for task in tasks:
@@ -223,9 +228,11 @@ class Desk:
     def undo(self) -> None:
         """Roll back what is open, and let the next writer in."""
         self.log.forget()
-        if self.connection.in_transaction:
-            self._run("ROLLBACK")
-        self._leave()
+        try:
+            if self.connection.in_transaction:
+                self._run("ROLLBACK")
+        finally:
+            self._leave()
 
     def _leave(self) -> None:
         if self._entered:
