@@ -74,6 +74,7 @@ def test_tail_prints_the_last_ones_as_json_lines(shop: Shop) -> None:
     rows = [json.loads(line) for line in lines]
     assert [(row["offset"], row["body"]) for row in rows] == [(3, 3), (4, 4)]
     assert rows[0]["headers"] == {"tenant": "north"}
+    assert "type" not in rows[0], "what kind of JSON was typed is not known"
 
 
 def test_tail_follows_what_comes(shop: Shop) -> None:

@@ -10,6 +10,11 @@ def test_durability_is_ordered_weakest_first() -> None:
     assert next(iter(Durability)) is Durability.SENT
 
 
+def test_durability_reads_as_its_name() -> None:
+    assert f"{Durability.FLUSHED} {Durability.FLUSHED!s:>8}" == "FLUSHED  FLUSHED"
+    assert "%s" % Durability.SENT == "SENT"  # noqa: UP031 - as logging does
+
+
 def test_settlements_are_equal_by_what_they_say() -> None:
     assert (Accept(), Release()) == (ACCEPT, RELEASE)
     assert Retry(1.0) == Retry(1.0, "")

@@ -26,6 +26,12 @@ class Durability(enum.IntEnum):
     REPLICATED = 4  #: held by a quorum, not all of it fsynced
     REPLICATED_FLUSHED = 5  #: fsynced on a quorum
 
+    def __str__(self) -> str:
+        return self.name
+
+    def __format__(self, spec: str) -> str:
+        return format(self.name, spec)
+
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
     """What a sender knows after a send.

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict, TypeVar, get_origin, is_typeddict
 
+from msgspec import Raw
+
 from .._core.capabilities import Capabilities
 from .._core.codec import Encoder, content_type_of, encode, encoder_for, type_name
 from .._core.delivery import Durability
@@ -245,7 +247,7 @@ class Composer:
             body_bytes_max=capabilities.message_bytes_max,
             encode=encoder_for(content_type),
             content_type=content_type,
-            type_name=type_name(topic.type),
+            type_name="" if topic.type is Raw else type_name(topic.type),  # what is inside is not known
             body_class=_class_of(topic.type),
         )
         return plan
