@@ -41,11 +41,21 @@ class Transaction:
     async def execute(
         self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()
     ) -> list[tuple[Any, ...]]:
-        """Run one SQL statement and return its rows."""
+        """Run one SQL statement on the bus's own database and return its rows.
+
+        Values go into `parameters`, never into the text. The first statement waits for the write lock.
+
+        Raises:
+            ConfigurationError: It would end the transaction, reach another file, or write Waystation's tables.
+            StoreUnavailable: The write lock could not be had. Nothing has happened.
+            TransactionLost: The transaction was open for too long and is rolled back.
+            apsw.Error: As SQLite says it, for the statement's own mistakes, a broken constraint for example. That
+                statement did nothing; the transaction goes on.
+        """
         return await self._inner.execute(sql, parameters)
 
     async def executemany(self, sql: str, rows: Iterable[Sequence[Any] | dict[str, Any]]) -> None:
-        """Run one SQL statement for each row of parameters."""
+        """Run one SQL statement for each row of parameters; raises as `execute`."""
         await self._inner.executemany(sql, rows)
 
     async def publish(self, topic: Topic[T] | str, body: T, **options: Unpack[SendOptions]) -> Receipt:

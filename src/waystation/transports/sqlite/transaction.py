@@ -72,13 +72,18 @@ class TransactionDesk(Desk):
         """Run a user's statement and return its rows.
 
         Raises:
-            apsw.Error: As SQLite says it, for the user's own mistakes; `apsw.AuthError` for a statement that would end
-                the transaction, reach another file, or write Waystation's tables.
+            ConfigurationError: It would end the transaction, reach another file, or write Waystation's tables.
+            apsw.Error: As SQLite says it, for the statement's own mistakes.
         """
         self._theirs = True
         execute = self.connection.executemany if many else self.connection.execute
         try:
             return execute(statement, bindings).fetchall()
+        except apsw.AuthError as error:
+            raise ConfigurationError(
+                "a statement in a transaction may not end it, attach another file, set a pragma, or change the tables "
+                "whose names begin with bus_: use the transaction's own methods"
+            ) from error
         finally:
             self._theirs = False
 
