@@ -359,7 +359,7 @@ def markdown(docstring: str) -> str:
         elif not line.startswith("    "):
             section = section if not line else ""
             lines.append(line)
-        elif section != "Returns" and (item := re.fullmatch(r"    (\w+): (.*)", line)):
+        elif section != "Returns" and (item := re.fullmatch(r"    ([\w.]+): (.*)", line)):
             lines.append(f"- `{item[1]}`: {item[2]}")
         elif section:
             lines.append(line.strip() if section == "Returns" else f"  {line.strip()}")
