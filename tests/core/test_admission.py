@@ -9,7 +9,7 @@ POLICY = RetryPolicy(max_attempts=3)
 
 
 def delivery(*, attempt: int = 1, expires_at: float | None = None, error: str | None = None) -> Delivery:
-    return Delivery(Message("1", "orders", b"{}", "k", expires_at=expires_at), attempt, None, error)
+    return Delivery.of(Message("1", "orders", b"{}", "k", expires_at=expires_at), attempt, None, error)
 
 
 def test_an_ordinary_delivery_may_start() -> None:
@@ -50,4 +50,4 @@ def test_only_what_comes_again_holds_back_its_successors() -> None:
 
 def test_order_is_per_topic_and_key() -> None:
     assert sequence_of(delivery()) == ("orders", "k")
-    assert sequence_of(Delivery(Message("1", "orders", b""), 1, None)) is None
+    assert sequence_of(Delivery.of(Message("1", "orders", b""), 1, None)) is None

@@ -23,7 +23,7 @@ def settled_on(prefetch: Prefetch, messages: int, elapsed_s: float) -> Prefetch:
 
 
 def deliveries(count: int, size_bytes: int) -> list[Delivery]:
-    return [Delivery(Message(str(n), "t", b"x" * size_bytes), 1, None) for n in range(count)]
+    return [Delivery.of(Message(str(n), "t", b"x" * size_bytes), 1, None) for n in range(count)]
 
 
 def test_nothing_measured_means_one_call_per_worker() -> None:

@@ -33,7 +33,7 @@ async def test_the_first_middleware_is_outermost() -> None:
         return "done"
 
     composed = compose([noting("a", log), noting("b", log)], handler)
-    assert await composed(Delivery(Message("1", "t", b""), 1, None), "body") == "done"
+    assert await composed(Delivery.of(Message("1", "t", b""), 1, None), "body") == "done"
     assert log == ["a in", "b in", "body", "b out", "a out"]
 
 

@@ -25,7 +25,7 @@ from waystation import (
     Topic,
     UnsupportedCapability,
 )
-from waystation._core.delivery import SendOutcome
+from waystation._core.delivery import Delivery, SendOutcome
 from waystation._core.limits import BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, SEND_QUEUE_MESSAGES_MAX
 from waystation._core.message import BYTES, JSON, MSGPACK, TEXT
 from waystation._runtime.current import CURRENT
@@ -140,7 +140,8 @@ async def test_bodies_of_every_kind_are_written(
 async def test_a_plain_string_carries_bodies_of_different_types() -> None:
     async with publisher_on(Gated()) as publisher:
         made = [publisher.message("mixed", value).body for value in (b"1", "2", {"n": 3}, order(4), b"5")]
-        many = next(publisher.batches("mixed", [b"1", "2", {"n": 3}, order(4), b"5"]))
+        runs = publisher.batches("mixed", [b"1", "2", {"n": 3}, order(4), b"5"])
+        many = [message for run in runs for message in run]
     assert made == [b"1", b"2", b'{"n":3}', body(4), b"5"]
     assert [message.body for message in many] == made
     assert [message.content_type for message in many] == [BYTES, TEXT, JSON, JSON, BYTES]
@@ -167,7 +168,7 @@ async def test_a_body_that_cannot_be_written_says_why() -> None:
 async def test_a_handler_is_the_cause_of_what_it_sends() -> None:
     async with publisher_on(Gated()) as publisher:
         first = Message("m-1", "t", b"", traceparent="00-1")
-        token = CURRENT.set(first)
+        token = CURRENT.set(Delivery.of(first))
         second = publisher.message(orders, order(1))
         (third,) = next(publisher.batches(orders, [order(2)]))
         CURRENT.reset(token)

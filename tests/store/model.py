@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from waystation._core.delivery import Accept, DeadLetter, Delivery, Release, Retry, Settlement
 from waystation._core.message import Message
+from waystation._store.leases import PendingLease
 
 
 @dataclass(eq=False, repr=False)
@@ -58,7 +59,9 @@ class Entry:
     @property
     def was_in_company(self) -> bool:
         """Whether it was delivered last as a suspect among suspects: one of the others may have ended its process."""
-        return self.stage == 1 and self.hold is not None and not isinstance(self.hold.delivery.token, tuple)
+        return (
+            self.stage == 1 and self.hold is not None and isinstance(self.hold.delivery.token, PendingLease)
+        )
 
     @property
     def is_suspect(self) -> bool:

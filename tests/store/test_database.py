@@ -23,9 +23,10 @@ from waystation._core.errors import ConfigurationError, StoreCorrupt, StoreUnava
 from waystation._core.message import Message
 from waystation._core.ports import Subscription
 from waystation._store import database, groups, inspect, leases, maintenance
+from waystation._store.claim import Member
+from waystation._store.claim import claim as claim_topic
 from waystation._store.clock import StoreClock
 from waystation._store.database import check_file_system, check_sqlite, connect, create, file_system_of
-from waystation._store.leases import Member
 from waystation._store.log import Log, partition_of
 from waystation._store.maintenance import Maintenance
 from waystation._store.schema import APPLICATION_ID, PAGE_BYTES, VERSION
@@ -319,7 +320,7 @@ def declare(connection: apsw.Connection, group: str = "g") -> int:
 def claim(connection: apsw.Connection, group: int, limit: int, now: float = 2.0) -> list[Delivery]:
     with writing(connection):
         member = Member(group, "1-x", ordered=True, careful=True)
-        return leases.claim(Log(connection), connection, member, 1, limit, now, now + 10).deliveries
+        return claim_topic(Log(connection), connection, member, 1, limit, now, now + 10).deliveries
 
 
 def claim_all(connection: apsw.Connection, group: int, limit: int = 100, now: float = 2.0) -> list[str]:

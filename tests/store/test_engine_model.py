@@ -30,9 +30,10 @@ from waystation._core.delivery import ACCEPT, RELEASE, DeadLetter, Release, Retr
 from waystation._core.message import Message
 from waystation._core.ports import Subscription
 from waystation._store import groups, inspect, leases
+from waystation._store.claim import Member, claim, read_plain
 from waystation._store.clock import StoreClock
 from waystation._store.database import connect, create
-from waystation._store.leases import Member
+from waystation._store.leases import lease_of
 from waystation._store.log import Log, partition_of
 from waystation._store.maintenance import Maintenance
 from waystation._store.settle import Settled, by_lease, settle
@@ -184,13 +185,13 @@ class Engine(RuleBasedStateMachine):
         member = Member(self.group_ids[group], process.owner(group), ledger.ordered)
         deadline = self.now + LEASE_S
         process.connection.execute("BEGIN IMMEDIATE")
-        found = leases.claim(process.log, process.connection, member, topic_id, limit, self.now, deadline)
+        found = claim(process.log, process.connection, member, topic_id, limit, self.now, deadline)
         if undo:
             process.roll_back()
             return 0
         process.connection.execute("COMMIT")
         for lease in found.unread:
-            deliveries = leases.read_plain(process.log, lease)
+            deliveries = read_plain(process.log, lease)
             assert deliveries, "retention has deleted, or something has damaged, what is owed"
             found.deliveries.extend(deliveries)
         process.held[group] += ledger.deliver(process, found.deliveries, self.now, deadline)
@@ -291,8 +292,7 @@ class Engine(RuleBasedStateMachine):
     def note(self, chosen: list[Chosen], settled: Settled) -> None:
         """Tell the model what the engine took. Only a lease that was over may be lost; then nothing changes."""
         for hold, wanted in chosen:
-            token = hold.delivery.token
-            lease = token[0] if isinstance(token, tuple) else token
+            lease = lease_of(hold.delivery)
             ledger = self.ledgers[self.place_of(hold)]
             if lease in settled.lost:
                 assert not hold.is_live(self.now), f"{hold.entry.id}: a live lease was lost"
@@ -310,10 +310,10 @@ class Engine(RuleBasedStateMachine):
     def extend(self, data: st.DataObject) -> None:
         who, group = data.draw(st.sampled_from(self.holders()))
         process = self.processes[who]
-        wanted = {self.lease_of(hold) for hold in process.mine(group)}
+        wanted = {lease_of(hold.delivery) for hold in process.mine(group)}
         process.write(lambda: leases.extend(process.connection, list(wanted), self.now + LEASE_S))
         for hold in process.mine(group):
-            if not self.lease_of(hold).lost:
+            if not lease_of(hold.delivery).lost:
                 assert hold.entry.hold is hold, (
                     "a lease was kept after its message was given to somebody else"
                 )
@@ -337,7 +337,7 @@ class Engine(RuleBasedStateMachine):
 
     def reclaimed(self, hold: Hold) -> bool:
         """Whether the lease behind a hold was taken over, though its message was not delivered yet."""
-        lease, first = self.lease_of(hold), self.processes[0].connection
+        lease, first = lease_of(hold.delivery), self.processes[0].connection
         if isinstance(lease, leases.RangeLease):
             found = first.execute(
                 "SELECT token FROM bus_cursor WHERE group_id = ? AND topic = ? AND partition = ?",
@@ -346,10 +346,6 @@ class Engine(RuleBasedStateMachine):
         else:
             found = first.execute("SELECT token FROM bus_pending WHERE id = ?", (lease.id,)).get
         return bool(found != lease.token)
-
-    def lease_of(self, hold: Hold) -> Any:
-        token = hold.delivery.token
-        return token[0] if isinstance(token, tuple) else token
 
     # --- trouble -----------------------------------------------------------------------------------------------
 

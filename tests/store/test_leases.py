@@ -13,8 +13,9 @@ from waystation._core.delivery import ACCEPT, RELEASE, DeadLetter, Delivery, Ret
 from waystation._core.message import Message
 from waystation._core.ports import Subscription
 from waystation._store import groups, inspect, leases
+from waystation._store.claim import Member, claim
 from waystation._store.database import connect, create
-from waystation._store.leases import Member, PendingLease, RangeLease
+from waystation._store.leases import lease_of
 from waystation._store.log import Log, partition_of
 from waystation._store.settle import Settled, by_lease, settle
 
@@ -54,7 +55,7 @@ class Store:
         while True:
             with self.writing():
                 deadline = self.now + LEASE_S
-                found = leases.claim(self.log, self.connection, member, 1, limit, self.now, deadline)
+                found = claim(self.log, self.connection, member, 1, limit, self.now, deadline)
             assert len(found.deliveries) == found.count <= limit
             if found.deliveries or not found.more:
                 return found.deliveries
@@ -80,13 +81,6 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store = Store(tmp_path / "bus.db")
     yield store
     store.connection.close()
-
-
-def lease_of(delivery: Delivery) -> RangeLease | PendingLease:
-    token = delivery.token
-    lease = token[0] if isinstance(token, tuple) else token
-    assert isinstance(lease, (RangeLease, PendingLease))
-    return lease
 
 
 def shown(deliveries: list[Delivery]) -> list[tuple[str, int]]:
@@ -235,7 +229,7 @@ def test_a_busy_member_leaves_suspects_alone(store: Store) -> None:
     busy = Member(store.group, "8-x", ordered=True, busy=True)
     for _ in range(3):
         with store.writing():
-            found = leases.claim(store.log, store.connection, busy, 1, 10, store.now, store.now + LEASE_S)
+            found = claim(store.log, store.connection, busy, 1, 10, store.now, store.now + LEASE_S)
         assert (found.deliveries, found.more) == ([], True)
     assert len(store.claim(owner="9-x")) == 1
 
@@ -294,7 +288,7 @@ def test_an_empty_range_is_not_leased(store: Store) -> None:
     store.now += LEASE_S
     member = Member(store.group, "8-x", ordered=True)
     with store.writing():
-        first = leases.claim(store.log, store.connection, member, 1, 10, store.now, store.now + LEASE_S)
+        first = claim(store.log, store.connection, member, 1, 10, store.now, store.now + LEASE_S)
     assert first.leases == []
     owners: list[apsw.SQLiteValues] = store.connection.execute("SELECT owner FROM bus_cursor").fetchall()
     assert owners == [(None,)]

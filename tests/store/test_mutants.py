@@ -67,7 +67,7 @@ MUTANTS = [
     ),
     Mutant(
         "a key goes on while its message waits for a retry",
-        "_store/leases.py",
+        "_store/claim.py",
         "        _park_blocked(connection, lease, messages)",
         "        pass",
         LEASES + "test_what_follows_a_retried_message_of_its_key_waits_and_other_keys_do_not",
@@ -81,7 +81,7 @@ MUTANTS = [
     ),
     Mutant(
         "an attempt is not counted when it starts",
-        "_store/leases.py",
+        "_store/pending.py",
         "attempt = attempt + ?5, due",
         "attempt = attempt + 0 * ?5, due",
         LEASES + "test_a_suspect_that_ran_out_is_fenced_too",
@@ -95,7 +95,7 @@ MUTANTS = [
     ),
     Mutant(
         "what a dead process held comes all at once",
-        "_store/leases.py",
+        "_store/pending.py",
         "return alone[:1], _ALONE",
         "return rows, _IN_COMPANY",
         LEASES + "test_what_a_dead_process_held_comes_together_once_and_then_one_by_one",
@@ -116,7 +116,7 @@ MUTANTS = [
     ),
     Mutant(
         "damage is not noticed",
-        "_store/log.py",
+        "_store/segment.py",
         "if zlib.crc32(data) != checksum:",
         "if False:",
         "tests/store/test_database.py::test_a_flipped_bit_is_found_and_its_neighbours_are_delivered",

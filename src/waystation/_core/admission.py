@@ -20,15 +20,14 @@ def refusal(delivery: Delivery, policy: RetryPolicy, *, now: float) -> DeadLette
     if delivery.error is not None:
         return DeadLetter(f"damaged: {delivery.error}")
     if is_expired(delivery, now=now):
-        late_s = now - (delivery.message.expires_at or now)
+        late_s = now - (delivery.expires_at or now)
         return DeadLetter(describe(MessageExpired(f"expired {late_s:.3f} s before a handler could start")))
     return policy.exhausted(delivery.attempt)
 
 
 def is_expired(delivery: Delivery, *, now: float) -> bool:
     """Say whether a handler must not start any more, because nobody waits for it."""
-    expires_at = delivery.message.expires_at
-    return expires_at is not None and expires_at <= now
+    return delivery.expires_at is not None and delivery.expires_at <= now
 
 
 def lane_of(key: str, lanes: int) -> int:
@@ -38,8 +37,8 @@ def lane_of(key: str, lanes: int) -> int:
 
 def sequence_of(delivery: Delivery) -> tuple[str, str] | None:
     """Return what a delivery must keep its order in: its topic and key. None: it may be handled at any time."""
-    message = delivery.message
-    return None if message.key is None else (message.topic, message.key)
+    key = delivery.key
+    return None if key is None else (delivery.topic, key)
 
 
 def comes_again(settlement: Settlement) -> bool:

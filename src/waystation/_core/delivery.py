@@ -7,6 +7,7 @@ one receiver, has an attempt number and a lease. A settlement is a value too; on
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -14,6 +15,7 @@ import msgspec
 
 from .errors import TransportError
 from .message import Message
+from .run import MessageRun
 
 
 class Durability(enum.IntEnum):
@@ -54,17 +56,74 @@ SendOutcome: TypeAlias = Receipt | TransportError
 class Delivery(msgspec.Struct, frozen=True, gc=False):
     """One receipt of a message.
 
+    What a handler needs to begin lies in it; the message itself is built when somebody asks for it.
+
     Attributes:
-        message: The message, as it was sent.
+        origin: The message, or the run that it is in. For transports; everybody else asks for `message`.
+        index: Its place in the run, and among the deliveries that share a token.
+        body: The message's body.
+        content_type: How the body is written.
         attempt: Deliveries started so far, this one included; 1 the first time.
         token: The transport's own handle; nobody else looks into it.
+        expires_at: Unix seconds after which a handler must not start.
         error: Why the message cannot be handled although it arrived (damaged in the store); None normally.
     """
 
-    message: Message
+    origin: Message | MessageRun
+    index: int
+    body: bytes
+    content_type: str
     attempt: int
     token: object
+    expires_at: float | None = None
     error: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        message: Message,
+        attempt: int = 1,
+        token: object = None,
+        error: str | None = None,
+        *,
+        index: int = 0,
+    ) -> Delivery:
+        """Return the delivery of a single message."""
+        return cls(
+            message, index, message.body, message.content_type, attempt, token, message.expires_at, error
+        )
+
+    @property
+    def message(self) -> Message:
+        """The message, as it was sent."""
+        origin = self.origin
+        return origin if isinstance(origin, Message) else origin[self.index]
+
+    @property
+    def topic(self) -> str:
+        """The message's topic."""
+        origin = self.origin
+        return origin.topic if isinstance(origin, Message) else origin.shared.topic
+
+    @property
+    def key(self) -> str | None:
+        """The message's key."""
+        origin = self.origin
+        return origin.key if isinstance(origin, Message) else origin.key_at(self.index)
+
+
+def first_deliveries(messages: Sequence[Message], places: range, token: object) -> list[Delivery]:
+    """Return first deliveries of the messages at `places`, each with its place as `index`."""
+    if not isinstance(messages, MessageRun):
+        return [Delivery.of(messages[place], 1, token, index=place) for place in places]
+    content_type, expires_at = messages.shared.content_type, messages.shared.expires_at
+    bodies = messages.bodies
+    if len(places) < len(bodies):
+        bodies = bodies[places.start : places.stop]
+    return [
+        Delivery(messages, place, body, content_type, 1, token, expires_at)
+        for place, body in enumerate(bodies, places.start)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ class Prefetch:
         samples = deliveries[:: max(1, len(deliveries) // _SAMPLES_COUNT)]
         if not samples:
             return self
-        mean = sum(len(delivery.message.body) for delivery in samples) / len(samples)
+        mean = sum(len(delivery.body) for delivery in samples) / len(samples)
         smoothed = self.body_bytes + _NEWEST_SHARE * (mean - self.body_bytes) if self.body_bytes else mean
         return replace(self, body_bytes=smoothed)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict, TypeVar, get_origin, is_typeddict
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from .._core.capabilities import Capabilities
 from .._core.codec import Encoder, content_type_of, encode, encoder_for, type_name
@@ -26,8 +27,9 @@ from .._core.limits import (
 )
 from .._core.message import Message, check_body, check_headers, check_key, message_ids
 from .._core.ports import Clock
+from .._core.run import MessageRun
 from .._core.topic import Topic, check_name
-from .current import CURRENT
+from .current import current_message
 
 T = TypeVar("T")
 
@@ -151,7 +153,7 @@ class Composer:
         if message_id is not None:
             _check_text(message_id, "message_id")
         now = self._time()
-        cause = cause or CURRENT.get()
+        cause = cause or current_message()
         if cause is not None:
             correlation_id = correlation_id or cause.correlation_id or cause.id
         return Message(
@@ -175,49 +177,56 @@ class Composer:
         expires: Duration | None = None,
         priority: int | None = None,
         require: Durability | None = None,
-    ) -> Iterator[list[Message]]:
+    ) -> Iterator[MessageRun]:
         """Make messages of many bodies, a run at a time; the arguments are those of `Bus.publish_many`.
 
         Raises:
             MessageError: As `message`. What was yielded before is as it was.
             ConfigurationError: As `message`.
         """
-        now, cause = self._time(), CURRENT.get()
-        expires_at = None if expires is None else now + seconds(expires, name="expires")
-        deliver_at = None if delay is None and at is None else _due(now, delay, at)
-        correlation_id = None if cause is None else cause.correlation_id or cause.id
-        causation_id, trace = (None, None) if cause is None else (cause.id, cause.traceparent)
+        now, cause = self._time(), current_message()
+        shared = Message(
+            "", "", b"", None, _headers(headers) if headers else {}, "", "", self._source, now,
+            None if cause is None else cause.correlation_id or cause.id,
+            None if cause is None else cause.id, None,
+            None if expires is None else now + seconds(expires, name="expires"),
+            None if delay is None and at is None else _due(now, delay, at),
+            priority or 0, None, None if cause is None else cause.traceparent,
+        )  # fmt: skip
         key_of, this_key = (key, None) if callable(key) else (None, _checked_key(key))
-        shared = _headers(headers) if headers else {}
-        next_id, source, level = self.next_id, self._source, priority or 0
-        batch: list[Message] = []
+        found: list[bytes] = []
+        keys: list[str | None] = []
         seen, size = None, 0
         for body in bodies:
             if body.__class__ is not seen:  # nearly always only for the first
                 plan = self._plan_of(topic, body)
-                plan.check_wishes(priority, None, require, delayed=deliver_at is not None)
-                seen, bytes_max = body.__class__, plan.body_bytes_max
-                name, write, content_type, kind = plan.name, plan.encode, plan.content_type, plan.type_name
+                plan.check_wishes(priority, None, require, delayed=shared.deliver_at is not None)
+                if found:
+                    yield self._run(shared, found, keys)
+                    found, keys, size = [], [], 0
+                seen, bytes_max, write = body.__class__, plan.body_bytes_max, plan.encode
+                shared = replace(shared, topic=plan.name, content_type=plan.content_type, type=plan.type_name)
             try:
                 data = write(body)
             except Exception:  # noqa: BLE001 - as in `message`
-                data = encode(body, content_type)
+                data = encode(body, plan.content_type)
             if len(data) > bytes_max:
                 check_body(data, bytes_max)
-            if key_of is not None:
-                this_key = _checked_key(key_of(body))
             size += len(data)
-            if len(batch) == SEND_RUN_MESSAGES_MAX or (size > BATCH_BYTES_MAX and batch):
-                yield batch
-                batch, size = [], len(data)
-            batch.append(
-                Message(
-                    next_id(), name, data, this_key, {**shared}, content_type, kind, source, now,
-                    correlation_id, causation_id, None, expires_at, deliver_at, level, None, trace,
-                )
-            )  # fmt: skip
-        if batch:
-            yield batch
+            if len(found) == SEND_RUN_MESSAGES_MAX or (size > BATCH_BYTES_MAX and found):
+                yield self._run(shared, found, keys)
+                found, keys, size = [], [], len(data)
+            if key_of is not None:
+                keys.append(_checked_key(key_of(body)))
+            elif this_key is not None:
+                keys.append(this_key)
+            found.append(data)
+        if found:
+            yield self._run(shared, found, keys)
+
+    def _run(self, shared: Message, bodies: list[bytes], keys: list[str | None]) -> MessageRun:
+        next_id = self.next_id
+        return MessageRun(shared, [next_id() for _ in bodies], bodies, keys or None)
 
     def _plan_of(self, topic: Topic[Any] | str, body: object) -> _Plan:
         """Return the plan of a topic, after a look at whether the body is what it carries."""

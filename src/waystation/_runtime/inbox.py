@@ -177,7 +177,7 @@ class InboxRunner:
             endings, ready, bodies = read_batch([delivery], self._read, self._verdicts)
             opened.add(endings, replies=self._replies)
             if ready:
-                CURRENT.set(delivery.message)
+                CURRENT.set(delivery)
                 ending = await self._one(opened, delivery, bodies[0])
                 opened.add([ending], replies=self._replies)
                 if ending.settlement is not ACCEPT:

@@ -26,6 +26,7 @@ from .._core.limits import (
 )
 from .._core.message import Message
 from .._core.ports import Transport
+from .._core.run import MessageRun, bytes_of, ids_of
 
 Outcome: TypeAlias = Receipt | WaystationError
 """What became of one message: a receipt, or why there is none."""
@@ -41,10 +42,23 @@ class _Part:
     __slots__ = ("bytes_free", "messages", "messages_free", "waiters")
 
     def __init__(self) -> None:
-        self.messages: list[Message] = []
+        self.messages: Sequence[Message] = []
         self.waiters: list[asyncio.Future[Outcome] | tuple[asyncio.Future[list[Outcome]], int]] = []
         self.messages_free = BATCH_MESSAGES_MAX
         self.bytes_free = BATCH_BYTES_MAX
+
+    def add(self, messages: Sequence[Message]) -> None:
+        """Add to the end. What is one run stays a run; joined with others, its messages are like theirs."""
+        before = self.messages
+        if isinstance(before, list):
+            if before or not isinstance(messages, MessageRun):
+                before += messages
+            else:
+                self.messages = messages
+        elif isinstance(messages, MessageRun) and isinstance(before, MessageRun) and before.joins(messages):
+            self.messages = before + messages
+        else:
+            self.messages = [*before, *messages]
 
     def hand_out(self, outcomes: Sequence[Outcome]) -> None:
         """Tell everybody who still waits."""
@@ -117,7 +131,7 @@ class Joiner:
         if part is None or not part.messages_free or part.bytes_free < size:
             part = self._begin()
         future: asyncio.Future[Outcome] = self._loop.create_future()
-        part.messages.append(message)
+        part.add((message,))
         part.waiters.append(future)
         part.messages_free -= 1
         part.bytes_free -= size
@@ -130,12 +144,12 @@ class Joiner:
             Disconnected: The bus was closed.
         """
         assert len(messages) <= BATCH_MESSAGES_MAX, "the caller cuts what is larger than a batch"
-        count, size = len(messages), sum([len(message.body) for message in messages])
+        count, size = len(messages), bytes_of(messages)
         part = self._last
         if part is None or part.messages_free < count or part.bytes_free < size:
             part = self._begin()
         future: asyncio.Future[list[Outcome]] = self._loop.create_future()
-        part.messages += messages
+        part.add(messages)
         part.waiters.append((future, count))
         part.messages_free -= count
         part.bytes_free -= size
@@ -187,7 +201,7 @@ class Joiner:
                 error = SendRejected("the event loop ended before this was sent")
                 part.hand_out([error] * len(part.messages))
 
-    async def _deliver(self, messages: list[Message]) -> Sequence[Outcome]:
+    async def _deliver(self, messages: Sequence[Message]) -> Sequence[Outcome]:
         """Send one batch. Whatever happens, there is an outcome for each of its messages."""
         try:
             if self._at_once:
@@ -206,10 +220,10 @@ class Joiner:
         return outcomes
 
 
-def _unknown(messages: list[Message], text: str, cause: BaseException | None = None) -> list[Outcome]:
+def _unknown(messages: Sequence[Message], text: str, cause: BaseException | None = None) -> list[Outcome]:
     outcomes: list[Outcome] = []
-    for message in messages:
-        error = SendUnconfirmed(f"{text}: the message may have been stored", message_id=message.id)
+    for message_id in ids_of(messages):
+        error = SendUnconfirmed(f"{text}: the message may have been stored", message_id=message_id)
         error.__cause__ = cause
         outcomes.append(error)
     return outcomes

@@ -126,7 +126,7 @@ class Lanes:
             self._shared.extend(deliveries)
         else:
             for delivery in deliveries:
-                key = delivery.message.key
+                key = delivery.key
                 (self._shared if key is None else lanes[lane_of(key, len(lanes))].pending).append(delivery)
         idle = len(self._shared)
         for lane in lanes:

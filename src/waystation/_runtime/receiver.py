@@ -53,7 +53,7 @@ class Received(Generic[T]):
     @property
     def key(self) -> str | None:
         """The message's ordering key."""
-        return self._delivery.message.key
+        return self._delivery.key
 
     async def accept(self) -> None:
         """Done: it does not come back to this group."""
@@ -188,7 +188,7 @@ class Receiver(Generic[T]):
                 refused = refusal(delivery, self._policy, now=self._clock.time())
                 if refused is None:
                     try:
-                        body = decode(delivery.message.body, self._body_type, delivery.message.content_type)
+                        body = decode(delivery.body, self._body_type, delivery.content_type)
                     except DecodeError as error:
                         refused = DeadLetter(describe(error), detail(error))
                     else:

@@ -16,7 +16,6 @@ from typing import Any, Protocol
 from .._core.codec import Decoder, content_type_of, decoder_for
 from .._core.delivery import ACCEPT, Delivery
 from .._core.limits import LANE_SLICE_S
-from .._core.message import Message
 from .._core.ports import Handler
 from .calling import PlainHandler, in_thread
 from .context import Runtime
@@ -37,20 +36,20 @@ def being_cancelled() -> bool:
 class Reader(Protocol):
     """Decodes bodies; raises whatever the codec raises."""
 
-    def __call__(self, message: Message) -> Any: ...
+    def __call__(self, delivery: Delivery) -> Any: ...
 
 
 def reader_for(body_type: Any) -> Reader:
     """Return a decoder that looks the codec up again only when the content type changes."""
     known: dict[str, Decoder] = {}
 
-    def read(message: Message) -> Any:
-        decode = known.get(message.content_type)
+    def read(delivery: Delivery) -> Any:
+        decode = known.get(delivery.content_type)
         if decode is None:
-            decode = decoder_for(body_type, message.content_type)
+            decode = decoder_for(body_type, delivery.content_type)
             if len(known) < 16:  # a stranger can invent content types
-                known[message.content_type] = decode
-        return decode(message.body)
+                known[delivery.content_type] = decode
+        return decode(delivery.body)
 
     return read
 
@@ -92,21 +91,20 @@ class MessageRunner:
         while handled < size and pending:
             handled += 1
             delivery = pending[0]
-            message = delivery.message
-            if delivery.attempt > 1 or message.expires_at is not None or delivery.error is not None:
+            if delivery.attempt > 1 or delivery.expires_at is not None or delivery.error is not None:
                 refused = self._verdicts.refused(delivery)
                 if refused is not None:
                     self._end(lane, refused)
                     continue
             try:
-                if message.content_type != content_type:
-                    decode = decoder_for(self._body_type, message.content_type)
-                    content_type = message.content_type
-                body = decode(message.body)
+                if delivery.content_type != content_type:
+                    decode = decoder_for(self._body_type, delivery.content_type)
+                    content_type = delivery.content_type
+                body = decode(delivery.body)
             except Exception:  # noqa: BLE001 - the verdict reads the body again and says what is wrong
                 self._end(lane, self._verdicts.undecodable(delivery))
                 continue
-            set_current(message)
+            set_current(delivery)
             try:
                 result = await (handler(delivery, body) if function is None else function(body))
             except (Exception, asyncio.CancelledError) as error:
@@ -194,11 +192,11 @@ class _Hop:
                 endings.append(refused)
                 continue
             try:
-                body = self.read(delivery.message)
+                body = self.read(delivery)
             except Exception:  # noqa: BLE001 - the verdict reads the body again and says what is wrong
                 endings.append(verdicts.undecodable(delivery))
                 continue
-            CURRENT.set(delivery.message)
+            CURRENT.set(delivery)
             try:
                 result = self.handler(delivery, body)
             except Exception as error:  # noqa: BLE001 - the retry policy decides
@@ -250,7 +248,7 @@ def read_batch(
             endings.append(refused)
             continue
         try:
-            bodies.append(read(delivery.message))
+            bodies.append(read(delivery))
         except Exception:  # noqa: BLE001 - the verdict reads the body again and says what is wrong
             endings.append(verdicts.undecodable(delivery))
         else:

@@ -55,9 +55,8 @@ class Verdicts:
 
     def undecodable(self, delivery: Delivery) -> Ending:
         """End a delivery whose body could not be read."""
-        message = delivery.message
         try:
-            decode(message.body, self._spec.invocation.body_type, message.content_type)
+            decode(delivery.body, self._spec.invocation.body_type, delivery.content_type)
         except WaystationError as error:  # again, for words that say where it is wrong
             return self.failed(delivery, error)
         return self.failed(delivery, ConfigurationError("the body was read only at the second attempt"))

@@ -8,8 +8,9 @@ import apsw
 
 from .._core.ports import Start, Subscription
 from .._core.topic import is_pattern, matches
-from .log import DamagedSegment, Log, decode_segment
+from .log import Log
 from .rows import fetch, fetch_one
+from .segment import DamagedSegment, decode_segment
 
 
 def declare(connection: apsw.Connection, log: Log, subscription: Subscription) -> int:

@@ -13,8 +13,8 @@ from .._core.inspection import DeadInfo, GroupInfo, ScheduledInfo, TopicInfo
 from .._core.message import TEXT, Message
 from .._core.ports import Start
 from .groups import group_id, place, places_of, topics_matching
-from .log import DamagedSegment, decode_segment, unpack
 from .rows import Row, fetch, fetch_one
+from .segment import DamagedSegment, decode_segment, unpack
 
 _TOPICS = """
     SELECT t.id, t.name, t.next_offset, coalesce(sum(s.count), 0), coalesce(sum(length(s.messages)), 0),
@@ -191,7 +191,7 @@ def _unsettled(row: Row) -> tuple[int, int, int]:
     return max(0, ends - first_kept - done.bit_count()), held, first_kept
 
 
-def _shown(segment_id: int, first: int, count: int, checksum: int, data: bytes) -> list[Message]:
+def _shown(segment_id: int, first: int, count: int, checksum: int, data: bytes) -> Sequence[Message]:
     """Return a segment's messages, or its remains in their places."""
     try:
         return decode_segment(segment_id, first, count, checksum, data)

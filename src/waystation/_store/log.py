@@ -16,27 +16,21 @@ from dataclasses import dataclass
 from typing import Final
 
 import apsw
-import msgspec
 
 from .._core.limits import KEYLESS_RUN_MESSAGES_MAX, PARTITIONS_COUNT, REPLY_GRACE_S, REQUEST_TIMEOUT_S
-from .._core.message import BYTES, Message
+from .._core.message import Message
+from .._core.run import MessageRun
 from .._core.topic import REPLY_WORD, matches
 from .rows import fetch
+from .segment import decode_segment, encode_segment, pack, unpack
 
 logger = logging.getLogger("waystation.store")
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode_many = msgspec.msgpack.Decoder(list[Message]).decode
-_decode_one = msgspec.msgpack.Decoder(Message).decode
 
 #: Among the topics that a commit touched: replies or schedules, and perhaps a topic that nobody knew.
 OTHERS: Final = 0
 NEW_TOPIC: Final = -1
 
 _REPLY_PREFIX = REPLY_WORD + "."
-
-#: Bytes of the checksum before a message that has a row of its own.
-_CHECKSUM_BYTES: Final = 4
 
 #: When a scheduled message is due that nobody can read: at the end of the year 9999, the last that calendars show.
 _NEVER: Final = 253_402_300_799.0
@@ -65,26 +59,15 @@ def partition_of(key: str) -> int:
     return zlib.crc32(key.encode()) % PARTITIONS_COUNT
 
 
-def pack(message: Message) -> bytes:
-    """Return one message as bytes, for a row of its own: a checksum, then the message."""
-    data = _encode(message)
-    return zlib.crc32(data).to_bytes(_CHECKSUM_BYTES, "big") + data
-
-
-def unpack(data: bytes) -> tuple[Message, str | None]:
-    """Read what `pack` wrote: the message, or what is left of it and what is wrong."""
-    packed = data[_CHECKSUM_BYTES:]
-    if zlib.crc32(packed) == int.from_bytes(data[:_CHECKSUM_BYTES], "big"):
-        return _decode_one(packed), None
-    remains = Message("damaged", "damaged", data, content_type=BYTES)
-    return remains, "its bytes do not match their checksum"
+#: A segment to be: its topic and partition (None: any), the number of its messages, and their bytes.
+_Segment = tuple[str, int | None, int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A batch worked out before the write lock is taken: what is left to do is to write it."""
 
-    segments: list[tuple[str, int | None, int, bytes]]  # topic, partition (None: any), count, messages
+    segments: list[_Segment]
     scheduled: list[Message]
     replies: list[Message]
 
@@ -93,8 +76,10 @@ def prepare(messages: Sequence[Message], now: float) -> Prepared:
     """Sort a batch into segments and encode them.
 
     Messages with a `deliver_at` in the future will wait for it; replies go to their address. The rest becomes one
-    segment per topic and partition, in the order given; runs without a key are cut.
+    segment per topic and partition, in the order given; stretches without a key are cut.
     """
+    if isinstance(messages, MessageRun) and _is_plain(messages.shared, now):
+        return Prepared(_run_segments(messages), [], [])
     keyed: dict[tuple[str, int], list[Message]] = {}
     keyless: dict[str, list[Message]] = {}
     scheduled: list[Message] = []
@@ -106,23 +91,38 @@ def prepare(messages: Sequence[Message], now: float) -> Prepared:
         else:
             keyless.setdefault(message.topic, []).append(message)
     replies = [reply for topic in keyless if is_reply_address(topic) for reply in keyless[topic]]
-    segments: list[tuple[str, int | None, int, bytes]] = [
-        (topic, partition, len(run), _encode(run)) for (topic, partition), run in keyed.items()
-    ]
-    for topic, run in keyless.items():
+    segments = [_segment(topic, partition, found) for (topic, partition), found in keyed.items()]
+    for topic, found in keyless.items():
         if not is_reply_address(topic):
-            segments += [
-                (topic, None, len(part), _encode(part)) for part in _chunks(run, KEYLESS_RUN_MESSAGES_MAX)
-            ]
+            segments += [_segment(topic, None, part) for part in _parts(found)]
     return Prepared(segments, scheduled, replies)
 
 
-class DamagedSegment(Exception):
-    """A segment whose checksum does not fit its bytes."""
+def _is_plain(shared: Message, now: float) -> bool:
+    """Say whether all of a run goes to the log at once."""
+    return (shared.deliver_at is None or shared.deliver_at <= now) and not is_reply_address(shared.topic)
 
-    def __init__(self, segment_id: int, first: int, count: int, data: bytes) -> None:
-        super().__init__(f"segment {segment_id} does not match its checksum")
-        self.segment_id, self.first, self.count, self.data = segment_id, first, count, data
+
+def _run_segments(run: MessageRun) -> list[_Segment]:
+    topic = run.shared.topic
+    if run.keys is None:
+        return [_segment(topic, None, part) for part in _parts(run)]
+    keyless: list[int] = []
+    keyed: dict[int, list[int]] = {}
+    for index, key in enumerate(run.keys):
+        (keyless if key is None else keyed.setdefault(partition_of(key), [])).append(index)
+    found = [_segment(topic, partition, run.pick(indexes)) for partition, indexes in keyed.items()]
+    return found + [_segment(topic, None, part) for part in _parts(run.pick(keyless))]
+
+
+def _segment(topic: str, partition: int | None, messages: Sequence[Message]) -> _Segment:
+    return topic, partition, len(messages), encode_segment(messages)
+
+
+def _parts(messages: Sequence[Message]) -> Iterable[Sequence[Message]]:
+    """Cut messages without a key, so that several receivers find something to do."""
+    size = KEYLESS_RUN_MESSAGES_MAX
+    return (messages[i : i + size] for i in range(0, len(messages), size))
 
 
 class Log:
@@ -168,6 +168,20 @@ class Log:
             found = self._topic_ids[name] = self._find_topic(name) or self._make_topic(name)
         return found
 
+    def segments(self, topic: int, partition: int, lo: int, hi: int) -> list[tuple[int, Sequence[Message]]]:
+        """Return the segments that have something of places [lo, hi), whole, each with the place that it begins at.
+
+        Raises:
+            DamagedSegment: A checksum does not fit.
+        """
+        return [
+            (first, decode_segment(segment_id, first, count, checksum, data))
+            for segment_id, first, count, _, checksum, data in fetch(
+                self._connection, _SEGMENTS, (topic, partition, lo, hi)
+            )
+            if first + count > lo
+        ]
+
     def read(self, topic: int, partition: int, lo: int, hi: int) -> list[Message]:
         """Return the messages at places [lo, hi) that are still kept, in order.
 
@@ -175,15 +189,8 @@ class Log:
             DamagedSegment: A checksum does not fit.
         """
         found: list[Message] = []
-        for segment_id, first, count, _, checksum, data in fetch(
-            self._connection, _SEGMENTS, (topic, partition, lo, hi)
-        ):
-            if first + count <= lo:
-                continue
-            messages = decode_segment(segment_id, first, count, checksum, data)
-            found.extend(
-                messages if lo <= first and first + count <= hi else messages[max(0, lo - first) : hi - first]
-            )
+        for first, messages in self.segments(topic, partition, lo, hi):
+            found.extend(messages[max(0, lo - first) : hi - first])
         return found
 
     def first_kept(self, topic: int, partition: int, place: int, ends: int) -> int:
@@ -250,18 +257,3 @@ class Log:
                     (group_id, made),
                 )
         return made
-
-
-def decode_segment(segment_id: int, first: int, count: int, checksum: int, data: bytes) -> list[Message]:
-    """Return a segment's messages.
-
-    Raises:
-        DamagedSegment: The checksum does not fit, so that no wrong body is ever delivered.
-    """
-    if zlib.crc32(data) != checksum:
-        raise DamagedSegment(segment_id, first, count, data)
-    return _decode_many(data)
-
-
-def _chunks(run: list[Message], size: int) -> Iterable[list[Message]]:
-    return (run[i : i + size] for i in range(0, len(run), size)) if len(run) > size else (run,)

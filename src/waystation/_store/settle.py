@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import apsw
 
 from .._core.delivery import ACCEPT, Accept, DeadLetter, Delivery, Release, Retry, Settlement
-from .leases import PendingLease, RangeLease, bitmap_bytes, bury, park
+from .leases import PendingLease, RangeLease, Stretch, bitmap_bytes
+from .pending import bury, park
 from .rows import fetch_one
 
 _CURSOR = """
@@ -75,18 +76,20 @@ def by_lease(outcomes: Sequence[Outcome]) -> Grouped:
     """Sort outcomes by lease. If a delivery is named twice, the first counts."""
     ranges: dict[RangeLease, RangeOutcomes] = {}
     pending: list[tuple[PendingLease, Delivery, Settlement]] = []
-    before: RangeLease | None = None  # nearly always that of the next one too
+    before: object = None  # the token before: nearly always that of the next one too
     for delivery, settlement in outcomes:
         token = delivery.token
-        if type(token) is tuple:
-            lease, place = token
-            if lease is not before:
-                before, found = lease, ranges.setdefault(lease, RangeOutcomes())
-            if settlement is not ACCEPT and not isinstance(settlement, Accept) and place not in found.places:
-                found.others[place] = (delivery, settlement)
-            found.places.add(place)
-        elif isinstance(token, PendingLease):
+        if isinstance(token, PendingLease):
             pending.append((token, delivery, settlement))
+            continue
+        if token is not before:
+            assert isinstance(token, Stretch), "a delivery of another transport"
+            before, stretch = token, token
+            found = ranges.setdefault(stretch.lease, RangeOutcomes())
+        place = stretch.first + delivery.index
+        if settlement is not ACCEPT and not isinstance(settlement, Accept) and place not in found.places:
+            found.others[place] = (delivery, settlement)
+        found.places.add(place)
     return Grouped(ranges, pending)
 
 

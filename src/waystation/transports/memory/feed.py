@@ -163,7 +163,7 @@ class Mailbox:
                 raise Disconnected(f"the reply address {self.address!r} was closed")
             self._bell.clear()
             await self._bell.wait()
-        return [Delivery(self.messages.popleft(), 1, None) for _ in range(min(limit, len(self.messages)))]
+        return [Delivery.of(self.messages.popleft(), 1, None) for _ in range(min(limit, len(self.messages)))]
 
     async def extend(self, deliveries: Sequence[Delivery], /) -> None:
         """Nothing: replies have no lease."""

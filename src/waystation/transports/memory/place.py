@@ -139,9 +139,8 @@ class Lease:
 
 def token(delivery: Delivery) -> tuple[Lease, int]:
     """Return a delivery's lease, and its number there."""
-    assert isinstance(delivery.token, tuple)
-    lease, number = delivery.token
-    return lease, number
+    assert isinstance(delivery.token, Lease), "a delivery of another transport"
+    return delivery.token, delivery.index
 
 
 class Place:
@@ -180,7 +179,7 @@ class Place:
             held.attempts += 1
             if held.message.key is not None and self._ordered:
                 self._keys[held.message.key].owner = owner
-            deliveries.append(Delivery(held.message, held.attempts, (lease, number)))
+            deliveries.append(Delivery.of(held.message, held.attempts, lease, index=number))
             lease.open.add(number)
         while len(deliveries) < limit and self.cursor < self.log.end:
             self._take_fresh(lease, limit - len(deliveries), deliveries, now)
@@ -202,7 +201,9 @@ class Place:
                     self._enter(_Held(offset, message, 0, now, stays=False), now)
                     offset += 1
                     continue
-            deliveries.append(Delivery(message, 1, (lease, offset)))
+            deliveries.append(
+                Delivery(message, offset, message.body, message.content_type, 1, lease, message.expires_at)
+            )
             lease.open.add(offset)
             offset += 1
         self.cursor = offset

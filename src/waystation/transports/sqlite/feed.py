@@ -14,10 +14,12 @@ from ..._core.limits import BATCH_MESSAGES_MAX, IDLE_POLL_S, LEASE_S
 from ..._core.ports import Clock, Subscription
 from ..._core.topic import is_pattern
 from ..._store import leases
+from ..._store.claim import Claim, Member, claim, next_due, read_plain, topics_with_work
 from ..._store.groups import topics_matching
-from ..._store.leases import Claim, Member, PendingLease, RangeLease
-from ..._store.log import NEW_TOPIC, OTHERS, unpack
+from ..._store.leases import PendingLease, RangeLease, lease_of
+from ..._store.log import NEW_TOPIC, OTHERS
 from ..._store.rows import fetch
+from ..._store.segment import unpack
 from ..._store.settle import Grouped, Settled, by_lease, settle
 
 if TYPE_CHECKING:
@@ -136,7 +138,7 @@ class GroupFeed:
 
     async def extend(self, deliveries: Sequence[Delivery]) -> None:
         """Move the deadlines of the leases that these deliveries belong to."""
-        wanted = {lease for lease in map(_lease_of, deliveries) if not lease.ended}
+        wanted = {lease for lease in map(lease_of, deliveries) if not lease.ended}
 
         def work() -> int:
             held = [lease for lease in wanted if not lease.ended]  # some may have been settled meanwhile
@@ -186,9 +188,7 @@ class GroupFeed:
     async def _read(self) -> None:
         """Read what was claimed as plain ranges, outside the write lock."""
         log = self._desk.log
-        found = await self._desk.read(
-            lambda: [(lease, leases.read_plain(log, lease)) for lease in self._unread]
-        )
+        found = await self._desk.read(lambda: [(lease, read_plain(log, lease)) for lease in self._unread])
         self._unread.clear()
         if self._closed:
             return  # closing has given them back
@@ -224,24 +224,24 @@ class GroupFeed:
             look.look_in = set(look.topics)
         look.look_in |= look.promoted & self._topics
         if len(look.look_in) > _FEW_TOPICS:
-            look.look_in &= leases.topics_with_work(connection, self._member.group, now)
+            look.look_in &= topics_with_work(connection, self._member.group, now)
         member = replace(self._member, busy=bool(self._leases), careful=self._careful)
         for topic in tuple(look.look_in):
             room = limit - look.found.count
-            claim = leases.claim(log, connection, member, topic, room, now, now + LEASE_S)
-            look.found.leases.extend(claim.leases)
-            look.found.deliveries.extend(claim.deliveries)
-            look.found.unread.extend(claim.unread)
-            look.found.count += claim.count
-            if claim.count < room and not claim.more:
+            claimed = claim(log, connection, member, topic, room, now, now + LEASE_S)
+            look.found.leases.extend(claimed.leases)
+            look.found.deliveries.extend(claimed.deliveries)
+            look.found.unread.extend(claimed.unread)
+            look.found.count += claimed.count
+            if claimed.count < room and not claimed.more:
                 look.look_in.discard(topic)  # all that is free; what a lease holds back is told when it ends
-            if claim.leases:
+            if claimed.leases:
                 member = replace(member, busy=True)
-            if look.found.count >= limit or _is_suspect(claim.leases):
+            if look.found.count >= limit or _is_suspect(claimed.leases):
                 break
         topics = self._topics if look.topics is None else look.topics
         few = topics if len(topics) <= _FEW_TOPICS else ()
-        look.due = leases.next_due(connection, self._member.group, tuple(few))
+        look.due = next_due(connection, self._member.group, tuple(few))
         return look
 
     def _take(self, look: _Look) -> None:
@@ -322,7 +322,7 @@ class ReplyFeed:
             (self._address,),
         )
         replies = [unpack(row[0]) for row in rows]
-        return [Delivery(reply, 1, None, damage) for reply, damage in replies]
+        return [Delivery.of(reply, 1, None, damage) for reply, damage in replies]
 
 
 def check_lost(settled: Settled) -> None:
@@ -331,13 +331,6 @@ def check_lost(settled: Settled) -> None:
         raise SettlementLost(
             f"{len(settled.lost)} leases had ended before they were settled: their messages come again"
         )
-
-
-def _lease_of(delivery: Delivery) -> RangeLease | PendingLease:
-    token = delivery.token
-    lease = token[0] if isinstance(token, tuple) else token
-    assert isinstance(lease, (RangeLease, PendingLease)), "a delivery of another transport"
-    return lease
 
 
 def _is_suspect(held: Sequence[RangeLease | PendingLease]) -> bool:

@@ -14,6 +14,7 @@ import apsw
 from ..._core.delivery import Durability, Receipt, SendOutcome
 from ..._core.errors import Disconnected, SendRejected, SendUnconfirmed, StoreUnavailable
 from ..._core.message import Message
+from ..._core.run import MessageRun, ids_of
 from ..._store.clock import StoreClock
 from ..._store.database import translate
 from ..._store.log import is_reply_address, prepare
@@ -49,7 +50,7 @@ class Sender:
         A batch of requests and replies only is not flushed: those need to survive a process, not a power cut.
         Cancelling before the commit leaves nothing; during it, the outcome is unknown.
         """
-        flush = not all(map(_is_talk, messages))
+        flush = not _is_talk(messages)
         prepared = prepare(messages, self._clock.now())
         async with self._desk.turn():
             try:
@@ -72,7 +73,7 @@ class Sender:
         if cancelled is not None:
             raise cancelled
         level = Durability.FLUSHED if flush else Durability.WRITTEN
-        return [Receipt(message.id, level) for message in messages]
+        return [Receipt(message_id, level) for message_id in ids_of(messages)]
 
     async def close(self) -> None:
         """Finish the commit that runs, and disconnect. May be called twice."""
@@ -87,7 +88,7 @@ class Sender:
         )
         self._desk.undo()
         text = f"may have been stored: {self._failure}"
-        return [SendUnconfirmed(f"message {m.id} {text}", message_id=m.id) for m in messages]
+        return [SendUnconfirmed(f"message {each} {text}", message_id=each) for each in ids_of(messages)]
 
     def _check(self) -> None:
         if self._failure is not None:
@@ -113,11 +114,13 @@ class Sender:
 
 
 def _rejected(messages: Sequence[Message], why: Exception) -> Sequence[SendOutcome]:
-    return [SendRejected(f"message {message.id} was not stored: {why}") for message in messages]
+    return [SendRejected(f"message {each} was not stored: {why}") for each in ids_of(messages)]
 
 
-def _is_talk(message: Message) -> bool:
-    return message.reply_to is not None or is_reply_address(message.topic)
+def _is_talk(messages: Sequence[Message]) -> bool:
+    """Say whether all of them are requests or replies."""
+    some = [messages.shared] if isinstance(messages, MessageRun) else messages
+    return all(message.reply_to is not None or is_reply_address(message.topic) for message in some)
 
 
 def _free_bytes(folder: Path) -> int:

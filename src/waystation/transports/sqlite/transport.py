@@ -19,9 +19,9 @@ from ..._core.inspection import DeadInfo, GroupInfo, ScheduledInfo, TopicInfo
 from ..._core.message import Message
 from ..._core.ports import Clock, Feed, Start, Subscription, Topology
 from ..._store import groups, inspect, leases
+from ..._store.claim import Member
 from ..._store.clock import StoreClock
 from ..._store.database import connect, create, file_system_of, translated
-from ..._store.leases import Member
 from ..._store.log import is_reply_address
 from ..._store.maintenance import Maintenance
 from ..._store.schema import VERSION
