@@ -55,7 +55,7 @@ PAGES: dict[str, tuple[str, ...]] = {
 GIVEN = {"BlockingBus", "Transaction", "Received", "PendingReply", "Delivery"}
 
 #: Methods that the library's own rooms call.
-INTERNAL = {"send_messages", "takes_from", "end"}
+INTERNAL = {"send_messages", "takes_from", "end", "abandon"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,6 +13,7 @@ import waystation
 from waystation import (
     Bus,
     ConfigurationError,
+    Delivery,
     Depends,
     Disconnected,
     Durability,
@@ -453,6 +454,34 @@ async def test_draining_lets_handlers_finish_and_counts_those_that_do_not() -> N
         assert await bus.drain(10) == 0
         (info,) = [info for info in await bus.inspector().groups() if info.group == "orders.ship"]
         assert info.lag == 0
+
+
+async def test_a_bus_that_closes_first_abandons_its_handlers_and_their_messages_come_again(
+    tmp_path: Path,
+) -> None:
+    bus = Bus(f"sqlite:///{tmp_path}/shop.db")
+    begun, closed, attempts = asyncio.Event(), asyncio.Event(), list[int]()
+
+    @bus.subscribe("orders", group="billing")
+    async def charge(number: int, delivery: Delivery) -> None:
+        attempts.append(delivery.attempt)
+        begun.set()
+        await closed.wait()
+
+    async def run() -> None:
+        async with bus.running():
+            await closed.wait()
+
+    async with bus:
+        running = asyncio.create_task(run())
+        await bus.publish("orders", 1)
+        await begun.wait()
+    closed.set()
+    await running
+    begun.clear()
+    async with bus.running():
+        await begun.wait()
+    assert attempts == [1, 1], "a handler that was abandoned has not failed"
 
 
 async def test_what_a_handler_publishes_follows_from_its_message() -> None:

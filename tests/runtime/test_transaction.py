@@ -11,6 +11,7 @@ import pytest
 from waystation import (
     Bus,
     ConfigurationError,
+    Disconnected,
     Durability,
     Topic,
     Transaction,
@@ -171,6 +172,74 @@ async def test_a_transaction_that_has_ended_is_refused(tmp_path: Path) -> None:
             pass
         with pytest.raises(TransportError):
             await tx.execute("SELECT 1")
+
+
+async def test_a_bus_that_closes_rolls_back_what_other_tasks_have_open(tmp_path: Path) -> None:
+    begun, closed = asyncio.Event(), asyncio.Event()
+
+    async def work(bus: Bus) -> None:
+        async with bus.transaction() as tx:
+            await tx.execute("INSERT INTO sold VALUES (1)")
+            begun.set()
+            await closed.wait()
+            await tx.execute("INSERT INTO sold VALUES (2)")
+
+    async def wait_for_the_lock(bus: Bus) -> None:
+        async with bus.transaction() as tx:
+            await tx.execute("INSERT INTO sold VALUES (3)")
+
+    async with shop(tmp_path) as bus:
+        working = asyncio.create_task(work(bus))
+        await begun.wait()
+        waiting = asyncio.create_task(wait_for_the_lock(bus))
+        publishing = asyncio.create_task(bus.publish(orders, Order(4)))
+        await asyncio.sleep(0)
+    closed.set()
+    for task in (working, waiting):
+        with pytest.raises(Disconnected, match="the bus was closed while this transaction was open"):
+            await task
+    assert (await publishing).durability is Durability.FLUSHED
+    async with bus:
+        assert await sold(bus) == []
+        assert await published(bus) == [b'{"number":4}']
+
+
+async def test_a_transaction_left_after_its_bus_says_that_it_was_rolled_back(tmp_path: Path) -> None:
+    async with shop(tmp_path) as bus:
+        first, second = bus.transaction(), bus.transaction()
+        tx = await first.__aenter__()
+        await tx.execute("INSERT INTO sold VALUES (1)")
+    with pytest.raises(Disconnected, match="it was rolled back"):
+        await first.__aexit__(None, None, None)
+    with pytest.raises(Disconnected):
+        await second.__aenter__()
+    async with bus:
+        assert await sold(bus) == []
+
+
+async def test_an_error_that_leaves_a_transaction_after_its_bus_stays_what_it_is(tmp_path: Path) -> None:
+    async with shop(tmp_path) as bus:
+        transaction = bus.transaction()
+        await (await transaction.__aenter__()).execute("INSERT INTO sold VALUES (1)")
+    error = ZeroDivisionError()
+    assert not await transaction.__aexit__(ZeroDivisionError, error, None)
+
+
+async def test_a_bus_that_closes_lets_a_commit_be_finished(tmp_path: Path) -> None:
+    opened: list[Transaction] = []
+
+    async def work(bus: Bus) -> None:
+        async with bus.transaction() as tx:
+            opened.append(tx)
+            await tx.execute("INSERT INTO sold VALUES (1)")
+
+    async with shop(tmp_path) as bus:
+        working = asyncio.create_task(work(bus))
+        while not opened or opened[0].is_open:
+            await asyncio.sleep(0)
+    await working
+    async with bus:
+        assert await sold(bus) == [1]
 
 
 async def test_a_medium_without_transactions_refuses() -> None:

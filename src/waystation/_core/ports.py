@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from .capabilities import Capabilities
 from .delivery import Delivery, SendOutcome, Settlement
-from .errors import ConfigurationError
+from .errors import ConfigurationError, WaystationError
 from .message import Message
 from .topic import check_name, check_pattern, is_reply_address
 
@@ -184,8 +184,12 @@ class TransportTransaction(Protocol):
             TransactionLost: It was rolled back instead.
         """
 
-    async def rollback(self) -> None:
-        """Make nothing happen."""
+    async def rollback(self, error: WaystationError | None = None) -> None:
+        """Make nothing happen. Also beside a task that uses the transaction, and of no effect once it has ended.
+
+        Args:
+            error: What every later use raises; else `TransactionLost`.
+        """
 
 
 @runtime_checkable

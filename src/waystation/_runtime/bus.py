@@ -152,7 +152,10 @@ class Bus(Sender, Router):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Send what waits, hand back what was received, disconnect. What is asked for from now on is refused."""
+        """Send what waits, hand back what was received, disconnect. What is asked for from now on is refused.
+
+        A transaction that another task has open is rolled back, and handlers that run somewhere are abandoned.
+        """
         entered, self._entered, self._connection = self._entered, None, None
         if entered is not None:
             await entered.__aexit__(kind, error, trace)
@@ -177,7 +180,7 @@ class Bus(Sender, Router):
             if self._lifespan is not None:
                 await stack.enter_async_context(self._lifespan(self))
             await stack.enter_async_context(hooks(self._startup, self._shutdown))
-            stack.push_async_callback(self.drain, drain_s)
+            stack.push_async_callback(connection.drain, drain_s)
             await connection.start(self._specs)
             yield self
 

@@ -22,6 +22,7 @@ from .publisher import Publisher
 from .receiver import Receiver
 from .requests import Requests
 from .resolve import Routes
+from .transaction import Transaction
 
 if TYPE_CHECKING:
     from .bus import Bus
@@ -40,6 +41,7 @@ class Connection:
         self._routes = routes
         self.publisher = runtime.publisher
         self.requests = Requests(runtime.publisher, clock=runtime.clock)
+        self.transactions: set[Transaction] = set()
         self._receivers: WeakSet[Receiver[Any]] = WeakSet()
         self._consumers: list[Consumer] = []
 
@@ -82,7 +84,13 @@ class Connection:
             await consumer.start()
 
     async def close(self) -> None:
-        """Close every receiver, end every request, send what waits."""
+        """Let go of what others still use: transactions, handlers, receivers, requests. Then send what waits.
+
+        Transactions come first: the others need the write lock that one of them may hold.
+        """
+        for transaction in list(self.transactions):
+            await transaction.abandon()
+        await self.drain(0.0)
         for receiver in list(self._receivers):
             await receiver.close()
         await self.requests.close()

@@ -176,9 +176,10 @@ class Sender:
         Raises:
             UnsupportedCapability: The transport has no transactions.
             TransactionLost: It was rolled back instead of being committed; nothing happened.
+            Disconnected: So it was because the bus was closed meanwhile.
         """
         connection = self._connected
-        return transaction_on(connection.transports, connection.publisher)
+        return transaction_on(connection.transports, connection.publisher, connection.transactions)
 
     @property
     def _connected(self) -> Connection:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, Unpack
 
 from .._core.delivery import Durability, Receipt
 from .._core.duration import Duration, Instant
-from .._core.errors import ConfigurationError
+from .._core.errors import ConfigurationError, Disconnected
 from .._core.message import Message
 from .._core.ports import Transactional, Transport, TransportTransaction
 from .._core.topic import Topic
@@ -49,6 +49,7 @@ class Transaction:
             ConfigurationError: It would end the transaction, reach another file, or write Waystation's tables.
             StoreUnavailable: The write lock could not be had. Nothing has happened.
             TransactionLost: The transaction was open for too long and is rolled back.
+            Disconnected: The bus was closed meanwhile, and the transaction rolled back.
             apsw.Error: As SQLite says it, for the statement's own mistakes, a broken constraint for example. That
                 statement did nothing; the transaction goes on.
         """
@@ -136,6 +137,14 @@ class Transaction:
             self._open = False
             self._publisher.declare_commands_soon(self._commands)
 
+    async def abandon(self) -> None:
+        """Roll it back, since the bus closes; unless it is about to end by itself."""
+        if self._open:
+            self._open = False
+            await self._inner.rollback(
+                Disconnected("the bus was closed while this transaction was open: it was rolled back")
+            )
+
 
 def open_transaction(publisher: Publisher) -> Transaction | None:
     """Return the transaction that a publish through `publisher` joins here, if there is one."""
@@ -144,8 +153,13 @@ def open_transaction(publisher: Publisher) -> Transaction | None:
 
 
 @asynccontextmanager
-async def transaction_on(transports: Sequence[Transport], publisher: Publisher) -> AsyncIterator[Transaction]:
+async def transaction_on(
+    transports: Sequence[Transport], publisher: Publisher, opened: set[Transaction]
+) -> AsyncIterator[Transaction]:
     """Open a transaction, or a part of the one that is open here; commit it at the end, roll it back on an error.
+
+    Args:
+        opened: Where it is found while it is open, so that a bus that closes can `abandon` it.
 
     Raises:
         UnsupportedCapability: No transport of the bus has transactions.
@@ -160,6 +174,7 @@ async def transaction_on(transports: Sequence[Transport], publisher: Publisher) 
     assert isinstance(transport, Transactional), "a transport that has transactions can begin one"
     inner = await transport.begin(flush=True)
     transaction = Transaction(inner, publisher, transport)
+    opened.add(transaction)
     token = TRANSACTION.set(transaction)
     try:
         yield transaction
@@ -170,6 +185,7 @@ async def transaction_on(transports: Sequence[Transport], publisher: Publisher) 
         await inner.rollback()
         raise
     finally:
+        opened.discard(transaction)
         TRANSACTION.reset(token)
 
 

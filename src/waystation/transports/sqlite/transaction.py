@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import apsw
 
 from ..._core.delivery import Delivery, Settlement
-from ..._core.errors import ConfigurationError, TransactionLost
+from ..._core.errors import ConfigurationError, Disconnected, TransactionLost, WaystationError
 from ..._core.limits import TRANSACTION_S_MAX
 from ..._core.message import Message
 from ..._core.ports import Clock, Timer
@@ -68,6 +68,26 @@ class TransactionDesk(Desk):
         self._theirs = False  # whether the statement being prepared is a user's
         self.connection.set_authorizer(self._authorize)
 
+    async def open(self, *, flush: bool) -> None:
+        """Begin a transaction after the one before; `end` follows. Cancelling leaves none.
+
+        Raises:
+            Disconnected: The desk was closed.
+            StoreUnavailable: The write lock could not be had.
+        """
+        await self._turn.acquire()
+        try:
+            if self._closed:
+                raise Disconnected("the bus is closed")
+            await self.begin(flush=flush)
+        except BaseException:
+            self.end()
+            raise
+
+    def end(self) -> None:
+        """Let the next transaction begin; this one was committed or undone."""
+        self._turn.release()
+
     def run_theirs(self, statement: str, bindings: Any, *, many: bool) -> list[tuple[Any, ...]]:
         """Run a user's statement and return its rows.
 
@@ -102,8 +122,9 @@ class SqliteTransaction:
         self, desk: TransactionDesk, *, flush: bool, committed: Callable[[set[int], list[Settled]], None]
     ) -> None:
         self._desk, self._flush, self._committed = desk, flush, committed
-        self._begun: AsyncExitStack | None = None  # holds the desk's turn
-        self._ended = False
+        self._beginning = asyncio.Lock()
+        self._begun = False  # whether it has the desk's turn and the write lock, until it is over
+        self._over: WaystationError | None = None  # why nothing may be asked of it any more
         self._timer: Timer | None = None
         self._touched: set[int] = set()
         self._settled: list[Settled] = []
@@ -172,52 +193,66 @@ class SqliteTransaction:
         Cancelling does not stop a commit that has begun: it is finished, and the cancellation raised after it.
         """
         self._check()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._refuse(TransactionLost("the transaction has ended"))
         cancelled = None
-        try:
-            if self._begun is not None:
+        if self._begun:
+            try:
                 cancelled = await self._desk.commit()
-        except apsw.Error as error:
-            await self.rollback()
-            raise TransactionLost(f"the transaction was rolled back: {error}") from error
-        await self._end()
+            except BaseException as error:
+                self._desk.undo()
+                if isinstance(error, apsw.Error):
+                    raise TransactionLost(f"the transaction was rolled back: {error}") from error
+                raise
+            finally:
+                self._desk.end()
         self._committed(self._touched, self._settled)
         if cancelled is not None:
             raise cancelled
 
-    async def rollback(self) -> None:
-        """Undo everything. May be called after it has ended."""
-        if self._begun is not None and not self._ended:  # else what is open on the desk is somebody else's
-            self._desk.undo()
-        await self._end()
+    async def rollback(self, error: WaystationError | None = None) -> None:
+        """Undo everything; another task that uses it meets `error`. Of no effect once it has ended, or commits."""
+        self._undo_all(error or TransactionLost("the transaction has ended: it was rolled back"))
 
     async def _begin(self) -> None:
         self._check()
-        if self._begun is not None:
+        if self._begun:
             return
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._desk.turn())
-            await self._desk.begin(flush=self._flush)
-            self._begun = stack.pop_all()
-        self._timer = self._desk.clock.call_later(TRANSACTION_S_MAX, self._time_is_up)
+        async with self._beginning:  # two statements may be the first at the same time
+            self._check()
+            if self._begun:
+                return
+            await self._desk.open(flush=self._flush)
+            if self._over is not None:  # it was rolled back while it waited for the lock
+                self._give_back()
+                raise self._over.with_traceback(None)
+            self._begun = True
+            self._timer = self._desk.clock.call_later(TRANSACTION_S_MAX, self._time_is_up)
 
     def _time_is_up(self) -> None:
-        """Give the write lock back. The next call finds out; the desk is free for others once it has."""
-        self._desk.undo()
-        self._ended = True
-
-    def _check(self) -> None:
-        if self._ended:
-            raise TransactionLost(
-                f"the transaction has ended; one that is open for over {TRANSACTION_S_MAX:g} s is rolled back, since "
-                "it keeps every other writer waiting: do slow work before the first statement"
+        self._undo_all(
+            TransactionLost(
+                f"the transaction was open for over {TRANSACTION_S_MAX:g} s and is rolled back, since it keeps every "
+                "other writer waiting: do slow work before the first statement"
             )
+        )
 
-    async def _end(self) -> None:
-        self._ended = True
+    def _undo_all(self, error: WaystationError) -> None:
+        if self._over is None:
+            self._refuse(error)
+            if self._begun:
+                self._give_back()
+
+    def _give_back(self) -> None:
+        try:
+            self._desk.undo()
+        finally:
+            self._desk.end()
+
+    def _refuse(self, error: WaystationError) -> None:
+        self._over = error
         if self._timer is not None:
             self._timer.cancel()
-        if self._begun is not None:
-            stack, self._begun = self._begun, None
-            await stack.aclose()
+
+    def _check(self) -> None:
+        if self._over is not None:
+            raise self._over.with_traceback(None)
