@@ -217,7 +217,7 @@ def walk(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
 def one(path: tuple[str, ...], command: Any) -> str:
     """One command: what it does, how it is typed, an example, arguments and options."""
     prose, _, example = inspect.cleandoc(command.help or "").partition("Example:")
-    example = re.sub(r"\[/?bold\]", "", example).strip()
+    example = example.strip().strip("`")
     shown = [parameter for parameter in command.params if not getattr(parameter, "hidden", False)]
     arguments = [parameter for parameter in shown if is_argument(parameter)]
     options = [parameter for parameter in shown if not is_argument(parameter) and parameter.name != "help"]

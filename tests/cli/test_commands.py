@@ -14,7 +14,7 @@ from waystation.cli.app import build
 
 ORDER = '{"order_id": "A-1", "total": 9.5}'
 COMMANDS = (
-    *("run", "demo", "publish", "request", "tail", "topics", "groups", "lag", "doctor", "bench"),
+    *("run", "demo", "publish", "send", "request", "tail", "topics", "groups", "lag", "doctor", "bench"),
     *("dead list", "dead show", "dead retry", "dead purge", "schedule list", "schedule cancel"),
 )
 
@@ -55,6 +55,14 @@ def test_version_is_one_line(shop: Shop) -> None:
 def test_publish_prints_the_id_and_what_is_certain(shop: Shop) -> None:
     out = shop.type_outside("publish", URL, "orders.placed", ORDER, "--id", "m-1").stdout
     assert out == "m-1 FLUSHED\n"
+
+
+def test_a_command_is_kept_until_it_is_taken(shop: Shop) -> None:
+    out = shop.type("send", URL, "orders.ship", ORDER, "--key", "A-1", "--id", "m-1").stdout
+    assert out == "m-1 FLUSHED\n"
+    published(shop, "orders.placed", ORDER)
+    (group,) = answer(shop.type("groups", URL, "--json"))
+    assert (group["group"], group["topic"], group["ready"]) == ("orders.ship", "orders.ship", 1)
 
 
 def test_tail_shows_what_was_published_without_colours(shop: Shop) -> None:

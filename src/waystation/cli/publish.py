@@ -1,11 +1,12 @@
-"""`waystation publish`."""
+"""`waystation publish` and `waystation send`."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 import typer
@@ -17,6 +18,19 @@ from waystation._core.url import did_you_mean
 from .output import print_json, say
 from .parameters import AsJson, Headers, Key, headers_of, positional, seconds_of
 from .target import Target, bus_at
+
+PUBLISH = """Publish one event, for every group that reads its topic, and print its id and how durable it is.
+
+Example: `waystation publish sqlite:///shop.db orders.placed '{"order_id": "A-1"}' --key A-1`
+"""
+
+SEND = """Send one command, kept until the handler of its topic takes it, and print its id and how durable it is.
+
+Example: `waystation send sqlite:///shop.db orders.ship '{"order_id": "A-1"}' --key A-1`
+"""
+
+Send: TypeAlias = Callable[..., Awaitable[Receipt]]
+"""`Bus.publish` or `Bus.send`."""
 
 
 def _argument(name: str, about: str) -> Any:
@@ -39,34 +53,33 @@ MessageId = Annotated[str | None, _option("ID", "Its id; a new one unless given.
 Require = Annotated[str | None, _option("LEVEL", "Fail unless it is as durable: written, flushed, …")]
 
 
-def publish(
-    target: Target = None,
-    topic: Name = None,
-    body: Body = None,
-    *,
-    text: TextBody = None,
-    bytes_file: BytesFile = None,
-    key: Key = None,
-    header: Headers = None,
-    delay: Delay = None,
-    expires: Expires = None,
-    priority: Priority = None,
-    dedupe_key: DedupeKey = None,
-    message_id: MessageId = None,
-    require: Require = None,
-    as_json: AsJson = False,
-) -> None:
-    """Publish one message, and print its id and how durable it is.
+def command(send: Send) -> Callable[..., None]:
+    """Return a command that sends one message: `publish` and `send` differ in who gets it, and in nothing else."""
 
-    Example: `waystation publish sqlite:///shop.db orders.placed '{"order_id": "A-1"}' --key A-1`
-    """
-    if text is None and bytes_file is None:
-        where, name, body = positional(["TOPIC", "BODY"], target, topic, body)
-    else:
-        where, name = positional(["TOPIC"], target, topic, body)
-    body_type, value = _body(body, text, bytes_file)
-    receipt = asyncio.run(
-        _publish(
+    def run(
+        target: Target = None,
+        topic: Name = None,
+        body: Body = None,
+        *,
+        text: TextBody = None,
+        bytes_file: BytesFile = None,
+        key: Key = None,
+        header: Headers = None,
+        delay: Delay = None,
+        expires: Expires = None,
+        priority: Priority = None,
+        dedupe_key: DedupeKey = None,
+        message_id: MessageId = None,
+        require: Require = None,
+        as_json: AsJson = False,
+    ) -> None:
+        if text is None and bytes_file is None:
+            where, name, body = positional(["TOPIC", "BODY"], target, topic, body)
+        else:
+            where, name = positional(["TOPIC"], target, topic, body)
+        body_type, value = _body(body, text, bytes_file)
+        sending = _send(
+            send,
             bus_at(where),
             Topic(check_name(name), body_type),
             value,
@@ -79,13 +92,9 @@ def publish(
             message_id=message_id,
             require=durability_of(require),
         )
-    )
-    if as_json:
-        row = {"message_id": receipt.message_id, "durability": receipt.durability.name}
-        print_json(row | {"duplicate": receipt.duplicate})
-    else:
-        level = "duplicate: not stored again" if receipt.duplicate else receipt.durability.name
-        say(f"{receipt.message_id} {level}")
+        _show(asyncio.run(sending), as_json=as_json)
+
+    return run
 
 
 def json_body(text: str) -> msgspec.Raw:
@@ -131,6 +140,15 @@ def _body(json: str | None, text: str | None, file: Path | None) -> tuple[type[A
     return msgspec.Raw, json_body(json)
 
 
-async def _publish(bus: Bus, topic: Topic[Any], body: Any, **options: Any) -> Receipt:
+async def _send(send: Send, bus: Bus, topic: Topic[Any], body: Any, **options: Any) -> Receipt:
     async with bus:
-        return await bus.publish(topic, body, **options)
+        return await send(bus, topic, body, **options)
+
+
+def _show(receipt: Receipt, *, as_json: bool) -> None:
+    if as_json:
+        row = {"message_id": receipt.message_id, "durability": receipt.durability.name}
+        print_json(row | {"duplicate": receipt.duplicate})
+    else:
+        level = "duplicate: not stored again" if receipt.duplicate else receipt.durability.name
+        say(f"{receipt.message_id} {level}")
