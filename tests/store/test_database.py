@@ -43,7 +43,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def connection(path: Path) -> Iterator[apsw.Connection]:
     create(path)
-    opened = connect(path, flush=False, patient=True)
+    opened = connect(path, patient=True)
     yield opened
     opened.close()
 
@@ -55,7 +55,7 @@ def test_a_new_file_is_the_owners_alone_whatever_the_umask(path: Path) -> None:
     before = os.umask(0)
     try:
         create(path)
-        connection = connect(path, flush=True, patient=True)
+        connection = connect(path, patient=True)
         connection.execute("INSERT INTO bus_topic (name) VALUES ('t')")
         made = [path, path.with_name("bus.db-wal"), path.with_name("bus.db-shm")]
         assert [file.stat().st_mode & 0o777 for file in made] == [0o600] * 3
@@ -101,7 +101,7 @@ def test_creating_a_file_that_is_there_changes_nothing(path: Path) -> None:
 def test_an_empty_file_is_as_good_as_none(path: Path) -> None:
     path.touch()
     create(path)
-    connect(path, flush=True, patient=True).close()
+    connect(path, patient=True).close()
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_threads_may_create_one_file_at_once(tmp_path: Path) -> None:
 def test_eight_processes_may_create_the_file_at_once(path: Path) -> None:
     code = "import sys; from pathlib import Path; from waystation._store.database import create, connect;"
     code += (
-        "sys.stdin.read(); path = Path(sys.argv[1]); create(path); connect(path, flush=True, patient=True)"
+        "sys.stdin.read(); path = Path(sys.argv[1]); create(path); connect(path, patient=True)"
     )
     processes = [
         subprocess.Popen(
@@ -185,7 +185,7 @@ def test_eight_processes_may_create_the_file_at_once(path: Path) -> None:
         process.stdin = None
     errors = [process.communicate()[1].decode() for process in processes]
     assert not any(errors), errors
-    connection = connect(path, flush=True, patient=True)
+    connection = connect(path, patient=True)
     assert connection.pragma("integrity_check") == "ok"
     assert (connection.pragma("page_size"), connection.pragma("auto_vacuum")) == (PAGE_BYTES, 2)
     connection.close()
@@ -242,12 +242,11 @@ def test_exactly_the_sqlite_versions_with_the_wal_reset_bug_are_refused(
 # --- settings ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("flush", "level"), [(True, 2), (False, 1)])
-def test_settings_are_in_force_and_not_only_asked_for(path: Path, flush: bool, level: int) -> None:
+def test_settings_are_in_force_and_not_only_asked_for(path: Path) -> None:
     create(path)
-    connection = connect(path, flush=flush, patient=False)
+    connection = connect(path, patient=False)
     assert connection.pragma("journal_mode") == "wal"
-    assert connection.pragma("synchronous") == level
+    assert connection.pragma("synchronous") == 1  # NORMAL: what needs a flush is flushed after its commit
     assert not connection.pragma("mmap_size")
     assert connection.pragma("foreign_keys") == 1
     assert connection.pragma("trusted_schema") == 0
@@ -256,7 +255,7 @@ def test_settings_are_in_force_and_not_only_asked_for(path: Path, flush: bool, l
 
 
 def test_the_impatient_do_not_wait_and_the_patient_do(path: Path, connection: apsw.Connection) -> None:
-    other = connect(path, flush=False, patient=False)
+    other = connect(path, patient=False)
     connection.execute("BEGIN IMMEDIATE")
     with pytest.raises(apsw.BusyError):
         other.execute("BEGIN IMMEDIATE")
@@ -273,7 +272,7 @@ def test_the_wait_for_a_lock_has_an_end(
 ) -> None:
     monkeypatch.setattr(database, "STORE_BUSY_S", 0.01)
     connection.execute("BEGIN IMMEDIATE")
-    other = connect(path, flush=False, patient=True)
+    other = connect(path, patient=True)
     with pytest.raises(StoreUnavailable, match="stayed locked"), database.translated(path):
         other.execute("BEGIN IMMEDIATE")
     other.close()
@@ -463,7 +462,7 @@ def keeper(path: Path, connection: apsw.Connection, monkeypatch: pytest.MonkeyPa
 @pytest.fixture
 def other(path: Path, connection: apsw.Connection) -> Iterator[apsw.Connection]:
     """The connection on which maintenance works when a test calls it."""
-    opened = connect(path, flush=False, patient=False)
+    opened = connect(path, patient=False)
     yield opened
     opened.close()
 
@@ -471,7 +470,7 @@ def other(path: Path, connection: apsw.Connection) -> Iterator[apsw.Connection]:
 @pytest.fixture
 def reader(path: Path, connection: apsw.Connection) -> Iterator[apsw.Cursor]:
     """A read transaction that stays open until the cursor is closed."""
-    opened = connect(path, flush=False, patient=True)
+    opened = connect(path, patient=True)
     cursor = opened.execute("SELECT count(*) FROM bus_topic UNION ALL SELECT 2 UNION ALL SELECT 3")
     next(cursor)
     yield cursor
@@ -499,7 +498,7 @@ def test_the_write_ahead_log_stays_short_under_load(
     path: Path, connection: apsw.Connection, keeper: Maintenance, other: apsw.Connection
 ) -> None:
     rung = threading.Event()
-    writer = connect(path, flush=False, patient=True, on_long_wal=rung.set)
+    writer = connect(path, patient=True, on_long_wal=rung.set)
     sizes = []
 
     def maintain() -> None:

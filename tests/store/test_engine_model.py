@@ -62,7 +62,7 @@ class Process:
 
     def __init__(self, path: Path, pid: int, clock: StoreClock) -> None:
         self.pid, self.clock = pid, clock
-        self.connection = connect(path, flush=False, patient=True)
+        self.connection = connect(path, patient=True)
         self.log = Log(self.connection)
         self.log._turn = itertools.count()  # by chance otherwise
         self.held: dict[str, list[Hold]] = {group: [] for group in GROUPS}

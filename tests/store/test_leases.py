@@ -32,7 +32,7 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         create(path)
-        self.connection = connect(path, flush=False, patient=True)
+        self.connection = connect(path, patient=True)
         self.log = Log(self.connection)
         self.now = 100.0
         with self.writing():

@@ -18,7 +18,7 @@ def test_connections_that_open_a_file_at_once_wait_for_the_first(tmp_path: Path)
     def meet(together: threading.Barrier) -> None:
         together.wait()
         try:
-            connection = connect(path, flush=False, patient=False)
+            connection = connect(path, patient=False)
         except StoreError as error:
             refused.append(error)
             return

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import apsw
+import pytest
 
 NAME = "faulty"
 
@@ -54,11 +57,22 @@ class FaultyFile(apsw.VFSFile):
 @contextmanager
 def faulty_disk() -> Iterator[FaultyDisk]:
     """Put the layer under all connections that are opened in here; close them before the end."""
-    disk = FaultyDisk()
-    try:
-        yield disk
-    finally:
-        disk.unregister()
+    disk, fdatasync = FaultyDisk(), os.fdatasync
+
+    def flush(descriptor: int) -> None:
+        disk.flushes += 1
+        try:
+            disk.on_flush(disk.flushes)
+        except apsw.Error as error:
+            raise OSError(errno.EIO, str(error)) from error
+        fdatasync(descriptor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fdatasync", flush)
+        try:
+            yield disk
+        finally:
+            disk.unregister()
 
 
 def failing_from(first: int, error: apsw.Error) -> Callable[[int], None]:

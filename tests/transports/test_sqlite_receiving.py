@@ -119,7 +119,7 @@ async def test_a_receive_cancelled_while_the_lock_is_held_elsewhere_loses_no_mes
     async with opened(path, clock) as transport:
         await send(transport, 1)
         feed = await transport.open_feed(SUBSCRIPTION)
-        other = connect(path, flush=False, patient=True)
+        other = connect(path, patient=True)
         other.execute("BEGIN IMMEDIATE")
         receiving = asyncio.create_task(feed.receive(10))
         await turns(steps)
@@ -138,7 +138,7 @@ async def test_closing_in_the_middle_of_a_receive_gives_everything_back_at_once(
     async with opened(path, clock) as transport:
         await send(transport, 1, 2)
         feed = await transport.open_feed(SUBSCRIPTION)
-        other = connect(path, flush=False, patient=True)
+        other = connect(path, patient=True)
         if locked:
             other.execute("BEGIN IMMEDIATE")
         receiving = asyncio.create_task(feed.receive(10))
@@ -232,7 +232,7 @@ async def test_a_renewal_that_overtakes_a_settlement_does_not_put_a_retry_off(
         (first,) = await take(feed, 1)
         await feed.settle([(first, Retry(0.0))])
         (second,) = await take(feed, 1)
-        other = connect(path, flush=False, patient=True)
+        other = connect(path, patient=True)
         other.execute("BEGIN IMMEDIATE")
         settling = asyncio.create_task(feed.settle([(second, Retry(1.0))]))
         await turns(3)
@@ -277,7 +277,7 @@ async def test_a_member_with_work_leaves_suspects_to_others_and_waits_quietly(
         doomed = await dead.open_feed(SUBSCRIPTION)
         await take(doomed, 1)
         assert isinstance(doomed, GroupFeed)
-        connection = connect(path, flush=False, patient=True)
+        connection = connect(path, patient=True)
         connection.execute("UPDATE bus_cursor SET deadline = 0 WHERE owner = ?", [doomed._member.owner])
         connection.close()
         waiting = asyncio.create_task(feed.receive(10))

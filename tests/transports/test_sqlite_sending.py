@@ -80,7 +80,7 @@ async def test_no_receipt_is_given_before_the_commit_has_returned(path: Path) ->
 
 async def test_a_send_waits_while_another_process_has_the_lock(path: Path) -> None:
     async with opened(path) as transport:
-        other = connect(path, flush=False, patient=False)
+        other = connect(path, patient=False)
         other.execute("BEGIN IMMEDIATE")
         sending = asyncio.create_task(transport.send(messages(1)))
         await asyncio.wait([sending], timeout=0.05)
@@ -95,7 +95,7 @@ async def test_a_lock_that_is_never_released_is_a_rejection(
 ) -> None:
     monkeypatch.setattr(desk, "STORE_BUSY_S", 0.05)
     async with opened(path) as transport:
-        other = connect(path, flush=False, patient=False)
+        other = connect(path, patient=False)
         other.execute("BEGIN IMMEDIATE")
         (outcome,) = await transport.send(messages(1))
         assert isinstance(outcome, SendRejected)
@@ -228,7 +228,7 @@ async def check_reopened(path: Path, outcomes: Sequence[SendOutcome]) -> set[str
         there = await stored(transport)
         assert received(outcomes) <= there
         assert received(await transport.send(messages(999))) == {"m999"}
-    connection = connect(path, flush=False, patient=True)
+    connection = connect(path, patient=True)
     assert connection.pragma("integrity_check") == "ok"
     connection.close()
     return there

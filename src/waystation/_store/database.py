@@ -132,13 +132,12 @@ def create(path: Path) -> None:
     _flush_folder(path.parent)
 
 
-def connect(
-    path: Path, *, flush: bool, patient: bool, on_long_wal: Callable[[], None] | None = None
-) -> apsw.Connection:
+def connect(path: Path, *, patient: bool, on_long_wal: Callable[[], None] | None = None) -> apsw.Connection:
     """Open a connection with Waystation's settings.
 
+    Its commits survive the death of processes; whoever promises more flushes the write-ahead log after them.
+
     Args:
-        flush: Whether each commit survives a power cut (`synchronous=FULL`), or only the death of processes.
         patient: Whether to wait up to `STORE_BUSY_S` for the write lock, or to raise `apsw.BusyError` at once.
         on_long_wal: Called after a commit that leaves the write-ahead log at `WAL_CHECKPOINT_BYTES` or more.
 
@@ -149,7 +148,7 @@ def connect(
     with translated(path):
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
         set_patience(connection, patient=True)  # who opens the file first may be rebuilding the log's index
-        connection.pragma("synchronous", "FULL" if flush else "NORMAL")
+        connection.pragma("synchronous", "NORMAL")
         connection.pragma("foreign_keys", "ON")
         connection.pragma("trusted_schema", "OFF")
         connection.pragma("mmap_size", 0)

@@ -98,7 +98,7 @@ class Maintenance:
         self._thread.join()
 
     def _run(self) -> None:
-        connection = connect(self._path, flush=False, patient=True)
+        connection = connect(self._path, patient=True)
         swept = time.monotonic()
         try:
             while not self._stopping:

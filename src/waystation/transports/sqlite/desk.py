@@ -2,8 +2,8 @@
 
 What a transaction does takes a few dozen microseconds, less than a hop to a thread, and a thread that shares the
 interpreter with a busy loop waits for it at every call. So transactions run on the loop. What may take long does not:
-the lock is waited for by asking again after a pause of the loop's, and a commit that flushes runs in a thread, where it
-needs the interpreter only to return.
+the lock is waited for by asking again after a pause of the loop's, and the flush that some commits need is made in a
+thread when the lock has been given back (`flusher.py`).
 """
 
 from __future__ import annotations
@@ -12,17 +12,16 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar, cast
 
 import apsw
 
-from ..._core.errors import Disconnected
+from ..._core.errors import Disconnected, StoreUnavailable
 from ..._core.limits import STORE_BUSY_S
 from ..._store.database import connect, translated
 from ..._store.log import Log
-from .committer import Committer
+from .flusher import Flusher
 from .turnstile import Turnstile
 
 T = TypeVar("T")
@@ -38,8 +37,8 @@ _TURN_S: Final = 0.5
 class _Task(Generic[T]):
     """One piece of work in a transaction that it may share."""
 
-    def __init__(self, work: Callable[[], T], then: Callable[[T], object] | None, flush: bool) -> None:  # noqa: FBT001
-        self._work, self._then, self.flush = work, then, flush
+    def __init__(self, work: Callable[[], T], then: Callable[[T], object] | None) -> None:
+        self._work, self._then = work, then
         self.taken = False
         self._result: T | None = None
         self._error: BaseException | None = None
@@ -80,15 +79,14 @@ class Desk:
 
     def __init__(self, path: Path, turnstile: Path, *, on_long_wal: Callable[[], None]) -> None:
         self.path = path
-        self.connection = connect(path, flush=False, patient=False, on_long_wal=on_long_wal)
+        self.connection = connect(path, patient=False, on_long_wal=on_long_wal)
         self.log = Log(self.connection)
-        self._flush = False
+        self._flusher = Flusher(path)
         self._turnstile = Turnstile(turnstile)
         self._entered = False
         self._without_turns_until = 0.0
         self._turn = asyncio.Lock()
         self._waiting: list[_Task[Any]] = []
-        self._thread = Committer()
         self._closed = False
 
     async def write(
@@ -103,18 +101,19 @@ class Desk:
         what is in memory stays true to the file; the cancellation is raised after that.
 
         Args:
-            flush: Whether the commit survives a power cut, or only the death of processes.
+            flush: Whether to wait until the commit survives a power cut, and not only the death of processes.
 
         Raises:
-            StoreUnavailable: The lock could not be had, or the disk failed; nothing of it happened.
+            StoreUnavailable: The lock could not be had, or the disk failed; nothing of it happened, unless it says that
+                a flush failed.
         """
-        task: _Task[T] = _Task(work, then, flush)
+        task: _Task[T] = _Task(work, then)
         self._waiting.append(task)
         try:
             async with self.turn():
                 if not task.taken:
-                    await self.begin(flush=any(waiting.flush for waiting in self._waiting))
-                    await self._run_together()
+                    await self.begin()
+                    self._run_together()
         except Disconnected:
             if not task.taken:  # else it was done with what came before
                 raise
@@ -122,17 +121,19 @@ class Desk:
             if not task.taken:
                 self._waiting.remove(task)
         with translated(self.path):
-            return task.result()
+            result = task.result()
+        if flush:
+            await self.flush()
+        return result
 
-    async def _run_together(self) -> None:
-        """Run what waits in the transaction that was begun, and commit. What needs a flush that this has not, waits."""
-        tasks = [task for task in self._waiting if self._flush or not task.flush]
-        self._waiting = [task for task in self._waiting if task.flush and not self._flush]
+    def _run_together(self) -> None:
+        """Run what waits in the transaction that was begun, and commit."""
+        tasks, self._waiting = self._waiting, []
         with translated(self.path):
             try:
                 for task in tasks:
                     task.run(self.connection, self.log, alone=len(tasks) == 1)
-                cancelled = await self.commit()
+                self.commit()
             except BaseException as error:
                 self.undo()
                 for task in tasks:
@@ -140,8 +141,6 @@ class Desk:
                 raise
         for task in tasks:
             task.finish()
-        if cancelled is not None:
-            raise cancelled
 
     async def read(self, work: Callable[[], T]) -> T:
         """Run `work`, which only looks, when no transaction uses the connection: a commit may do so in a thread.
@@ -165,7 +164,7 @@ class Desk:
                 raise Disconnected("the bus is closed")
             yield
 
-    async def begin(self, *, flush: bool) -> None:
+    async def begin(self) -> None:
         """Take the write lock. Cancelling leaves no transaction.
 
         Raises:
@@ -179,9 +178,6 @@ class Desk:
                 self._without_turns_until = loop.time() + STORE_BUSY_S
         try:
             with translated(self.path):
-                if flush is not self._flush:
-                    self.connection.pragma("synchronous", "FULL" if flush else "NORMAL")
-                    self._flush = flush
                 while not self._begun():
                     if loop.time() > deadline:
                         raise apsw.BusyError("the write lock was not given back")
@@ -197,33 +193,27 @@ class Desk:
             return False
         return True
 
-    async def commit(self, then: Callable[[], object] | None = None) -> asyncio.CancelledError | None:
-        """Commit; a flush runs in a thread. Return the cancellation that came meanwhile, which changes nothing.
-
-        Args:
-            then: Called at once after the commit, in the thread if there is one: the loop may be busy, and others wait.
+    def commit(self) -> None:
+        """Commit, and let the next writer in: it survives the death of processes, and after a `flush` a power cut.
 
         Raises:
             apsw.Error: It failed. `undo` it.
         """
-        if not self._flush:
-            self._commit(then)
-            return None
-        running = self._thread.submit(partial(self._commit, then))
-        cancelled: asyncio.CancelledError | None = None
-        while not running.done():
-            try:
-                await asyncio.shield(running)
-            except asyncio.CancelledError as error:
-                cancelled = error
-        running.result()
-        return cancelled
-
-    def _commit(self, then: Callable[[], object] | None) -> None:
         self._run("COMMIT")
         self._leave()
-        if then is not None:
-            then()
+
+    async def flush(self) -> None:
+        """Wait until what was committed here survives a power cut. Cancelling leaves unknown whether it does.
+
+        Raises:
+            StoreUnavailable: A flush has failed, now or before.
+        """
+        await self._flusher.flush()
+
+    @property
+    def failure(self) -> StoreUnavailable | None:
+        """Why no flush can be trusted any more, if one has failed."""
+        return self._flusher.failure
 
     def undo(self) -> None:
         """Roll back what is open, and let the next writer in."""
@@ -251,6 +241,6 @@ class Desk:
         async with self._turn:
             if not self._closed:
                 self._closed = True
-                self._thread.close()
+                self._flusher.close()
                 self.connection.close()
                 self._turnstile.close()

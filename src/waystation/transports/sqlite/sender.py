@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -55,7 +54,7 @@ class Sender:
         async with self._desk.turn():
             try:
                 self._check()
-                await self._desk.begin(flush=flush)
+                await self._desk.begin()
                 touched = self._desk.log.write(prepared, self._clock.now())
             except (apsw.Error, StoreUnavailable, Disconnected) as error:
                 self._desk.undo()
@@ -64,14 +63,23 @@ class Sender:
                 self._desk.undo()
                 raise
             try:
-                cancelled = await self._desk.commit(partial(self._ring, touched))
+                self._desk.commit()
             except apsw.FullError as error:
                 self._desk.undo()
                 return _rejected(messages, self._translated(error))
             except apsw.Error as error:
-                return self._poison(messages, error)
-        if cancelled is not None:
-            raise cancelled
+                self._failure = StoreUnavailable(
+                    f"{self._desk.path}: a commit failed ({error}), so what the file holds is unknown: check the disk, "
+                    "then close the bus and open it again"
+                )
+                self._desk.undo()
+                return _unconfirmed(messages, self._failure)
+        self._ring(touched)  # before the flush: receivers look while the disk is at work
+        if flush:
+            try:
+                await self._desk.flush()
+            except StoreUnavailable as error:
+                return _unconfirmed(messages, error)
         level = Durability.FLUSHED if flush else Durability.WRITTEN
         return [Receipt(message_id, level) for message_id in ids_of(messages)]
 
@@ -79,20 +87,10 @@ class Sender:
         """Finish the commit that runs, and disconnect. May be called twice."""
         await self._desk.close()
 
-    def _poison(self, messages: Sequence[Message], error: apsw.Error) -> Sequence[SendOutcome]:
-        """Take no more after a failed flush: the kernel may have dropped the pages, and the next would seem to work."""
-        path = self._desk.path
-        self._failure = StoreUnavailable(
-            f"{path}: a commit failed ({error}), so what the disk holds is unknown: check the disk, then close the bus "
-            "and open it again"
-        )
-        self._desk.undo()
-        text = f"may have been stored: {self._failure}"
-        return [SendUnconfirmed(f"message {each} {text}", message_id=each) for each in ids_of(messages)]
-
     def _check(self) -> None:
-        if self._failure is not None:
-            raise self._failure
+        failure = self._failure or self._desk.failure
+        if failure is not None:
+            raise failure
         now = time.monotonic()
         if now < self._space_known_until:
             return
@@ -115,6 +113,13 @@ class Sender:
 
 def _rejected(messages: Sequence[Message], why: Exception) -> Sequence[SendOutcome]:
     return [SendRejected(f"message {each} was not stored: {why}") for each in ids_of(messages)]
+
+
+def _unconfirmed(messages: Sequence[Message], why: Exception) -> Sequence[SendOutcome]:
+    return [
+        SendUnconfirmed(f"message {each} may have been stored: {why}", message_id=each)
+        for each in ids_of(messages)
+    ]
 
 
 def _is_talk(messages: Sequence[Message]) -> bool:

@@ -68,7 +68,7 @@ class TransactionDesk(Desk):
         self._theirs = False  # whether the statement being prepared is a user's
         self.connection.set_authorizer(self._authorize)
 
-    async def open(self, *, flush: bool) -> None:
+    async def open(self) -> None:
         """Begin a transaction after the one before; `end` follows. Cancelling leaves none.
 
         Raises:
@@ -79,7 +79,7 @@ class TransactionDesk(Desk):
         try:
             if self._closed:
                 raise Disconnected("the bus is closed")
-            await self.begin(flush=flush)
+            await self.begin()
         except BaseException:
             self.end()
             raise
@@ -190,24 +190,24 @@ class SqliteTransaction:
     async def commit(self) -> None:
         """Commit; then tell the receivers. A failed commit is rolled back whole.
 
-        Cancelling does not stop a commit that has begun: it is finished, and the cancellation raised after it.
+        Raises:
+            TransactionLost: It was rolled back.
+            StoreUnavailable: It is committed, and its flush failed, so it may not survive a power cut. Cancelling
+                during the flush leaves that unknown.
         """
         self._check()
         self._refuse(TransactionLost("the transaction has ended"))
-        cancelled = None
         if self._begun:
             try:
-                cancelled = await self._desk.commit()
-            except BaseException as error:
+                self._desk.commit()
+            except apsw.Error as error:
                 self._desk.undo()
-                if isinstance(error, apsw.Error):
-                    raise TransactionLost(f"the transaction was rolled back: {error}") from error
-                raise
+                raise TransactionLost(f"the transaction was rolled back: {error}") from error
             finally:
                 self._desk.end()
         self._committed(self._touched, self._settled)
-        if cancelled is not None:
-            raise cancelled
+        if self._begun and self._flush:
+            await self._desk.flush()
 
     async def rollback(self, error: WaystationError | None = None) -> None:
         """Undo everything; another task that uses it meets `error`. Of no effect once it has ended, or commits."""
@@ -221,7 +221,7 @@ class SqliteTransaction:
             self._check()
             if self._begun:
                 return
-            await self._desk.open(flush=self._flush)
+            await self._desk.open()
             if self._over is not None:  # it was rolled back while it waited for the lock
                 self._give_back()
                 raise self._over.with_traceback(None)

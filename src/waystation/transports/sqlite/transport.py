@@ -200,7 +200,7 @@ class SqliteTransport:
             "schema": str(VERSION),
             "size": f"{self._path.stat().st_size:,} bytes",
             "write-ahead log": f"{opened.maintenance.wal_bytes():,} bytes",
-            "publishing": "FLUSHED: synchronous=FULL on the writing connection, set and not assumed",
+            "publishing": "FLUSHED: the write-ahead log is flushed after the commit, before the receipt",
             "settling": "FLUSHED"
             if self._flush_settlements
             else "WRITTEN: a power cut may undo it, never a process",
@@ -212,7 +212,7 @@ class SqliteTransport:
 
         def look() -> T:
             with translated(self._path):
-                connection = connect(self._path, flush=False, patient=True)
+                connection = connect(self._path, patient=True)
                 try:
                     return work(connection)
                 finally:
