@@ -55,6 +55,7 @@ class _Plan:
 
     name: str
     capabilities: Capabilities
+    durability: Durability
     body_bytes_max: int
     encode: Encoder
     content_type: str
@@ -107,6 +108,8 @@ class Composer:
         self._source = source
         self._time = clock.time
         self._plans: dict[object, _Plan] = {}
+        self._last_topic: object = None
+        self._last_plan: _Plan | None = None
         self.next_id = message_ids()
 
     def message(
@@ -136,9 +139,10 @@ class Composer:
             MessageError: The body is not what the topic carries, cannot be written, or something is too large.
             ConfigurationError: An argument is not legal, or its transport cannot do what it asks for.
         """
-        plan = self._plans.get(topic)
+        plan = self._last_plan if topic is self._last_topic else self._plans.get(topic)
         if plan is None or body.__class__ is not plan.body_class:
             plan = self._plan_of(topic, body)
+        self._last_topic, self._last_plan = topic, plan  # a look into the table costs as much as encoding
         try:
             data = plan.encode(body)
         except Exception:  # noqa: BLE001 - done again the slow way, which says what is wrong
@@ -148,7 +152,12 @@ class Composer:
         if key is not None:
             _checked_key(key)
         delayed = delay is not None or at is not None
-        if delayed or priority is not None or dedupe_key is not None or require is not None:
+        if (
+            delayed
+            or priority is not None
+            or dedupe_key is not None
+            or (require is not None and require > plan.durability)
+        ):
             plan.check_wishes(priority, dedupe_key, require, delayed=delayed)
         if message_id is not None:
             _check_text(message_id, "message_id")
@@ -253,6 +262,7 @@ class Composer:
         plan = self._plans[place] = _Plan(
             name=topic.name,
             capabilities=capabilities,
+            durability=capabilities.send,
             body_bytes_max=capabilities.message_bytes_max,
             encode=encoder_for(content_type),
             content_type=content_type,

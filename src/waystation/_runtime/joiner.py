@@ -85,7 +85,7 @@ class Joiner:
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
         facts = transport.capabilities
-        self._at_once = not facts.persistent and not facts.multi_process
+        self._stays_here = not facts.persistent and not facts.multi_process
         self._sent_in_turn = 0
         #: Whether so much waits to be sent that publishers must wait too (`room`).
         self.full = False
@@ -98,21 +98,18 @@ class Joiner:
         self._sender: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def send(self, message: Message) -> Outcome:
-        """Send one message, joined with others, and return what became of it.
+    @property
+    def at_once(self) -> bool:
+        """Whether a message may be handed over in this turn, before others that wait."""
+        return self._stays_here and self._sender is None and not self._closed
 
-        Raises:
-            Disconnected: The bus was closed.
-        """
-        if self._at_once and self._sender is None and not self._closed:
-            self._sent_in_turn += 1
-            if self._sent_in_turn >= SEND_TURN_MESSAGES_MAX:
-                self._sent_in_turn = 0
-                await asyncio.sleep(0)
-            return (await self._deliver([message]))[0]
-        if self.full:
-            await self.room()
-        return await self.put(message)
+    async def send_at_once(self, message: Message) -> Outcome:
+        """Hand one message over and return what became of it. Only `at_once`."""
+        self._sent_in_turn += 1
+        if self._sent_in_turn >= SEND_TURN_MESSAGES_MAX:
+            self._sent_in_turn = 0
+            await asyncio.sleep(0)
+        return (await self._deliver((message,)))[0]
 
     async def room(self) -> None:
         """Wait until there is room in the queue: the back-pressure of publishing."""
@@ -131,7 +128,10 @@ class Joiner:
         if part is None or not part.messages_free or part.bytes_free < size:
             part = self._begin()
         future: asyncio.Future[Outcome] = self._loop.create_future()
-        part.add((message,))
+        if isinstance(part.messages, list):
+            part.messages.append(message)
+        else:
+            part.add((message,))
         part.waiters.append(future)
         part.messages_free -= 1
         part.bytes_free -= size
@@ -204,7 +204,7 @@ class Joiner:
     async def _deliver(self, messages: Sequence[Message]) -> Sequence[Outcome]:
         """Send one batch. Whatever happens, there is an outcome for each of its messages."""
         try:
-            if self._at_once:
+            if self._stays_here:
                 outcomes = await self.transport.send(messages)
             else:
                 async with asyncio.timeout(SEND_TIMEOUT_S):

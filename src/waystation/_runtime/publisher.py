@@ -59,7 +59,10 @@ class Publisher(Composer):
         Raises:
             TransportError: The message was rejected, or what became of it is unknown. Cancelling leaves it unknown.
         """
-        outcome = await self._joiner(message.topic, via).send(message)
+        joiner = self._joiner(message.topic, via)
+        if joiner.full:
+            await joiner.room()
+        outcome = await (joiner.send_at_once(message) if joiner.at_once else joiner.put(message))
         if isinstance(outcome, Receipt):
             return outcome
         raise outcome.with_traceback(None)  # one error may be raised to each publisher of a batch

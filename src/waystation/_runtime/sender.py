@@ -10,7 +10,6 @@ from .._core.delivery import Durability, Receipt
 from .._core.duration import Duration, Instant, seconds
 from .._core.errors import Disconnected
 from .._core.limits import REQUEST_TIMEOUT_S
-from .._core.message import Message
 from .._core.topic import Endpoint, Topic
 from .batch import Batch
 from .composer import SendOptions
@@ -69,11 +68,16 @@ class Sender:
             SendRejected: Certainly not stored.
             SendUnconfirmed: Unknown: it may have been stored. So it is when this is cancelled.
         """
-        message = self._connected.publisher.message(
+        publisher = self._connected.publisher
+        message = publisher.message(
             topic, body, key=key, headers=headers, delay=delay, at=at, expires=expires, priority=priority,
             dedupe_key=dedupe_key, require=require, message_id=message_id, correlation_id=correlation_id,
         )  # fmt: skip
-        return await self._dispatch(message)
+        transaction = open_transaction(publisher)
+        if transaction is not None:
+            (receipt,) = await transaction.send_messages([message])
+            return receipt
+        return await publisher.send(message)
 
     async def send(self, topic: Topic[T] | str, body: T, **options: Unpack[SendOptions]) -> Receipt:
         """Send a command: one handler gets it (`handle`), and it is kept until there is one. Else as `publish`."""
@@ -186,12 +190,3 @@ class Sender:
         if self._connection is None:
             raise Disconnected("connect first: `async with bus:`")
         return self._connection
-
-    async def _dispatch(self, message: Message) -> Receipt:
-        """Send a message now, or with the transaction that is open here."""
-        publisher = self._connected.publisher
-        transaction = open_transaction(publisher)
-        if transaction is None:
-            return await publisher.send(message)
-        (receipt,) = await transaction.send_messages([message])
-        return receipt
