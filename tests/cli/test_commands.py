@@ -100,7 +100,37 @@ def test_tail_follows_what_comes(shop: Shop) -> None:
 
 def test_tail_of_nothing_is_a_failure(shop: Shop) -> None:
     published(shop, "orders.placed", "1")
-    assert "no messages in 'cellar'" in shop.type("tail", URL, "cellar", status=1).stderr
+    shop.type("send", URL, "orders.ship", "1", "--delay", "1h")
+    assert shop.type("tail", URL, "cellar", status=1).stderr == "no topic 'cellar' yet\n"
+    assert "did you mean 'orders.placed'?" in shop.type("tail", URL, "orders.plced", status=1).stderr
+    assert shop.type("tail", URL, "orders.ship", status=1).stderr == "no messages in 'orders.ship'\n"
+
+
+def test_tail_says_that_it_waits_for_a_topic(shop: Shop) -> None:
+    published(shop, "orders.placed", "1")
+    with shop.start("tail", URL, "orders.plced", "--follow") as program:
+        program.until("did you mean 'orders.placed'?")
+        published(shop, "orders.plced", "2")
+        program.until("orders.plced 0 2")
+
+
+def test_who_publishes_what_nobody_reads_is_told_on_stderr(open_shop: tuple[Shop, Program]) -> None:
+    shop, _ = open_shop
+    assert shop.type("publish", URL, "orders.placed", ORDER).stderr == ""
+    for delayed in ((), ("--delay", "1h")):  # whose topic may be read by then
+        done = shop.type("publish", URL, "orders.place", ORDER, "--json", *delayed)
+        assert answer(done)["durability"] == "FLUSHED"
+        assert ("did you mean 'orders.placed'?" in done.stderr) is (not delayed)
+
+
+def test_who_sends_what_nobody_handles_is_told_on_stderr(shop: Shop) -> None:
+    assert "nobody handles 'orders.ship' yet" in shop.type("send", URL, "orders.ship", "1").stderr
+    assert shop.type("send", URL, "orders.ship", "2").stderr == ""
+    assert "did you mean 'orders.ship'?" in shop.type("send", URL, "orders.shp", "1").stderr
+
+
+def test_a_medium_that_keeps_nothing_promises_nothing(shop: Shop) -> None:
+    assert shop.type("publish", "memory://", "orders.placed", ORDER).stderr == ""
 
 
 def test_bodies_come_from_stdin_text_and_files(shop: Shop) -> None:
@@ -148,7 +178,8 @@ def test_a_request_that_fails_or_is_not_answered_has_a_status_of_its_own(
 ) -> None:
     shop, _ = open_shop
     assert "KeyError" in shop.type("request", URL, "prices.quote", '{"sku": "gold"}', status=5).stderr
-    shop.type("request", URL, "prices.none", "{}", "--timeout", "50ms", status=4)
+    nobody = shop.type("request", URL, "prices.qoute", "{}", "--timeout", "50ms", status=4)
+    assert "did you mean 'prices.quote'?" in nobody.stderr
 
 
 def test_groups_and_lag_tell_who_is_behind(open_shop: tuple[Shop, Program]) -> None:
@@ -162,7 +193,14 @@ def test_groups_and_lag_tell_who_is_behind(open_shop: tuple[Shop, Program]) -> N
     assert lag["lag"] == 1
     assert "billing" in shop.type("groups", URL).stdout
     assert "over 0: billing on orders.placed" in shop.type("lag", URL, "--over", "0", status=1).stderr
-    shop.type("lag", URL, "--group", "nobody", status=1)
+    for command in (
+        ["lag"],
+        ["dead", "list"],
+        ["dead", "retry", "--all"],
+        ["dead", "purge", "--all", "--yes"],
+    ):
+        unknown = shop.type(*command, URL, "--group", "biling", status=1)
+        assert unknown.stderr == "no group 'biling' on any topic: did you mean 'billing'?\n"
 
 
 def test_dead_letters_are_looked_at_given_back_and_deleted(open_shop: tuple[Shop, Program]) -> None:

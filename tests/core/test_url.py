@@ -106,3 +106,4 @@ def test_an_unknown_option_is_refused_with_the_nearest_there_is() -> None:
 def test_nothing_is_suggested_if_nothing_is_near() -> None:
     assert did_you_mean("xyz", ["settle"]) == ""
     assert did_you_mean("x", []) == ""
+    assert did_you_mean("orders.paid", ["orders.placed"], likeness=0.9) == ""

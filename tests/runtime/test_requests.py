@@ -123,8 +123,14 @@ async def test_a_cancelled_request_leaves_nothing_behind() -> None:
 
 async def test_a_request_that_nobody_ever_answered_is_refused_at_once() -> None:
     async with Bus("memory://") as bus:
-        with pytest.raises(NoResponder, match=r"prices\.quote"):
+        with pytest.raises(NoResponder, match=r"'prices\.quote': start its responder first"):
             await bus.request(quotes, Ask("tea"))
+
+
+async def test_an_endpoint_that_is_mistyped_is_named() -> None:
+    async with shop() as s:
+        with pytest.raises(NoResponder, match=r"at 'prices\.qoute': did you mean 'prices\.quote'\?"):
+            await s.bus.request(Endpoint("prices.qoute", Ask, Price), Ask("tea"))
 
 
 async def test_a_request_of_the_wrong_type_is_not_sent() -> None:

@@ -79,9 +79,13 @@ def redact(url: str) -> str:
     return _show(urlsplit(url))
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ": did you mean 'x'?" for the nearest known name, or nothing."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+def did_you_mean(name: str, known: Iterable[str], *, likeness: float = 0.5) -> str:
+    """Return ": did you mean 'x'?" for the nearest known name, or nothing.
+
+    Args:
+        likeness: How near it must be: 1 is the same, 0 has nothing in common (`difflib`'s ratio).
+    """
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=likeness)
     return f": did you mean {near[0]!r}?" if near else ""
 
 

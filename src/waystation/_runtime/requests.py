@@ -36,6 +36,7 @@ from .._core.limits import (
 from .._core.message import Message
 from .._core.ports import Clock, Feed, Subscription, Topology, Transport
 from .._core.topic import REPLY_WORD, Endpoint, Topic
+from .._core.url import did_you_mean
 from .joiner import Outcome
 from .publisher import Publisher
 from .transaction import open_transaction
@@ -174,10 +175,10 @@ class Requests:
         """Refuse at once if the transport can tell that nobody has ever declared to answer there."""
         if (transport, endpoint) in self._answered or not isinstance(transport, Inspector):
             return
-        if not any(info.group == endpoint for info in await transport.groups()):
-            raise NoResponder(
-                f"nobody has ever declared to answer at {endpoint!r}: start its responder first"
-            )
+        declared = {info.group for info in await transport.groups() if info.group == info.topic}
+        if endpoint not in declared:
+            hint = did_you_mean(endpoint, declared) or ": start its responder first"
+            raise NoResponder(f"nobody has ever declared to answer at {endpoint!r}{hint}")
         if len(self._answered) >= KNOWN_TOPICS_COUNT_MAX:
             self._answered.clear()
         self._answered.add((transport, endpoint))

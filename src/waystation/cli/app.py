@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from waystation import Bus, __version__
+from waystation import __version__
 
 from . import bench, dead, demo, doctor, inspection, publish, request, run, schedule, tail
 from .framework import Command, Commands
@@ -51,8 +51,8 @@ def build() -> typer.Typer:
     run_it, look, repair, measure = "Run", "Look", "Repair", "Measure"
     app.command("run", cls=Command, rich_help_panel=run_it)(run.run)
     app.command("demo", cls=Command, rich_help_panel=run_it)(demo.demo)
-    for name, send, text in (("publish", Bus.publish, publish.PUBLISH), ("send", Bus.send, publish.SEND)):
-        app.command(name, cls=Command, help=text, rich_help_panel="Send")(publish.command(send))
+    app.command("publish", cls=Command, rich_help_panel="Send")(publish.publish)
+    app.command("send", cls=Command, rich_help_panel="Send")(publish.send)
     app.command("request", cls=Command, rich_help_panel="Send")(request.request)
     app.command("tail", cls=Command, rich_help_panel=look)(tail.tail)
     app.command("topics", cls=Command, rich_help_panel=look)(inspection.topics)

@@ -14,6 +14,7 @@ from waystation._core.inspection import DeadInfo, Inspector
 from waystation._core.limits import BATCH_MESSAGES_MAX
 
 from .framework import Command
+from .hints import insist_on_group
 from .output import Row, body_text, console, message_row, note, print_json, say, show_facts, show_rows
 from .parameters import AsJson, Group, Limit, positional
 from .target import Target, inspector_at, is_target
@@ -153,6 +154,8 @@ def _numbers(texts: Sequence[str]) -> list[int]:
 
 async def _list(target: str, group: str | None, limit: int) -> Sequence[DeadInfo]:
     async with inspector_at(target) as inspector:
+        if group is not None:
+            insist_on_group(group, await inspector.groups())
         return await inspector.dead(group=group, limit=limit)
 
 
@@ -173,6 +176,8 @@ async def _apply(
         act = action(inspector)
         if numbers is not None:
             return await act(numbers)
+        if group is not None:
+            insist_on_group(group, await inspector.groups())
         return sum([await act(batch) async for batch in _batches(inspector, group)])
 
 

@@ -12,6 +12,7 @@ import typer
 from waystation._core.duration import rfc3339
 from waystation._core.inspection import GroupInfo, TopicInfo
 
+from .hints import insist_on_group
 from .output import Row, age, note, show_rows, size
 from .parameters import AsJson, Group, positional
 from .target import Target, inspector_at
@@ -54,16 +55,16 @@ def lag(
     Example: `waystation lag sqlite:///shop.db --group billing --over 1000`
     """
     (where,) = positional([], target)
-    found = [info for info in asyncio.run(_groups(where)) if group in (None, info.group)]
+    everything = asyncio.run(_groups(where))
+    insist_on_group(group, everything)
+    found = [info for info in everything if group in (None, info.group)]
     found.sort(key=lambda info: info.lag, reverse=True)
     rows = [
         {"group": info.group, "topic": info.topic, "lag": info.lag}
         | ({"oldest_age_s": info.oldest_age_s} if as_json else {"oldest": age(info.oldest_age_s)})
         for info in found
     ]
-    show_rows(rows, as_json=as_json, empty=f"no group {group!r}" if group else "no groups")
-    if group is not None and not found:
-        raise typer.Exit(1)
+    show_rows(rows, as_json=as_json, empty="no groups")
     if over is not None and (behind := [info for info in found if info.lag > over]):
         note(f"over {over:,}: " + ", ".join(f"{info.group} on {info.topic}" for info in behind))
         raise typer.Exit(1)

@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
 import typer
 
-from waystation import Bus, ConfigurationError, Durability, Receipt, Topic
+from waystation import Bus, ConfigurationError, Durability, Receipt, Topic, WaystationError
+from waystation._core.inspection import GroupInfo
+from waystation._core.limits import UNREAD_RETENTION_S
 from waystation._core.topic import check_name
 from waystation._core.url import did_you_mean
 
-from .output import print_json, say
+from .hints import about_unhandled, about_unread
+from .output import note, print_json, say
 from .parameters import AsJson, Headers, Key, headers_of, positional, seconds_of
 from .target import Target, bus_at
 
-PUBLISH = """Publish one event, for every group that reads its topic, and print its id and how durable it is.
+#: How long an event is kept that nobody reads.
+_KEPT = f"{UNREAD_RETENTION_S / 86400:.0f} days"
 
-Example: `waystation publish sqlite:///shop.db orders.placed '{"order_id": "A-1"}' --key A-1`
-"""
 
-SEND = """Send one command, kept until the handler of its topic takes it, and print its id and how durable it is.
-
-Example: `waystation send sqlite:///shop.db orders.ship '{"order_id": "A-1"}' --key A-1`
-"""
-
-Send: TypeAlias = Callable[..., Awaitable[Receipt]]
-"""`Bus.publish` or `Bus.send`."""
+Sending: TypeAlias = Callable[..., Awaitable[tuple[Receipt, str | None]]]
+"""Takes a connected bus, a topic, a body and options; gives a receipt, and a remark if nobody will get it soon."""
 
 
 def _argument(name: str, about: str) -> Any:
@@ -53,8 +50,12 @@ MessageId = Annotated[str | None, _option("ID", "Its id; a new one unless given.
 Require = Annotated[str | None, _option("LEVEL", "Fail unless it is as durable: written, flushed, …")]
 
 
-def command(send: Send) -> Callable[..., None]:
-    """Return a command that sends one message: `publish` and `send` differ in who gets it, and in nothing else."""
+def command(sending: Sending, about: str) -> Callable[..., None]:
+    """Return a command that sends one message. They differ in who gets it, and in nothing else.
+
+    Args:
+        about: Its help.
+    """
 
     def run(
         target: Target = None,
@@ -78,9 +79,9 @@ def command(send: Send) -> Callable[..., None]:
         else:
             where, name = positional(["TOPIC"], target, topic, body)
         body_type, value = _body(body, text, bytes_file)
-        sending = _send(
-            send,
+        sent = _connected(
             bus_at(where),
+            sending,
             Topic(check_name(name), body_type),
             value,
             key=key,
@@ -92,8 +93,12 @@ def command(send: Send) -> Callable[..., None]:
             message_id=message_id,
             require=durability_of(require),
         )
-        _show(asyncio.run(sending), as_json=as_json)
+        receipt, remark = asyncio.run(sent)
+        _show(receipt, as_json=as_json)
+        if remark is not None:
+            note(remark)
 
+    run.__doc__ = about
     return run
 
 
@@ -140,9 +145,34 @@ def _body(json: str | None, text: str | None, file: Path | None) -> tuple[type[A
     return msgspec.Raw, json_body(json)
 
 
-async def _send(send: Send, bus: Bus, topic: Topic[Any], body: Any, **options: Any) -> Receipt:
+async def _connected(bus: Bus, sending: Sending, *message: Any, **options: Any) -> tuple[Receipt, str | None]:
     async with bus:
-        return await send(bus, topic, body, **options)
+        return await sending(bus, *message, **options)
+
+
+async def _publish(bus: Bus, topic: Topic[Any], body: Any, **options: Any) -> tuple[Receipt, str | None]:
+    receipt = await bus.publish(topic, body, **options)
+    if options["delay"] is not None:
+        return receipt, None  # its topic may be new when it is due, and readers find it then
+    groups = await _groups(bus, topic)  # now, and not before: a pattern may fit a topic that is new
+    return receipt, None if groups is None else about_unread(topic.name, groups, kept=_KEPT)
+
+
+async def _send(bus: Bus, topic: Topic[Any], body: Any, **options: Any) -> tuple[Receipt, str | None]:
+    groups = await _groups(bus, topic)  # before it makes the topic's group
+    receipt = await bus.send(topic, body, **options)
+    return receipt, None if groups is None else about_unhandled(topic.name, groups)
+
+
+async def _groups(bus: Bus, topic: Topic[Any]) -> Sequence[GroupInfo] | None:
+    """Return who reads what; None where that cannot be known, or where nothing is kept for those who come later."""
+    capabilities = bus.capabilities_of(topic)
+    if not (capabilities.inspectable and capabilities.persistent):
+        return None
+    try:
+        return await bus.inspector(topic).groups()
+    except WaystationError:  # for the sake of a remark, nothing that was sent is called a failure
+        return None
 
 
 def _show(receipt: Receipt, *, as_json: bool) -> None:
@@ -152,3 +182,20 @@ def _show(receipt: Receipt, *, as_json: bool) -> None:
     else:
         level = "duplicate: not stored again" if receipt.duplicate else receipt.durability.name
         say(f"{receipt.message_id} {level}")
+
+
+publish = command(
+    _publish,
+    """Publish one event, for every group that reads its topic, and print its id and how durable it is.
+
+    Example: `waystation publish sqlite:///shop.db orders.placed '{"order_id": "A-1"}' --key A-1`
+    """,
+)
+
+send = command(
+    _send,
+    """Send one command, kept until the handler of its topic takes it, and print its id and how durable it is.
+
+    Example: `waystation send sqlite:///shop.db orders.ship '{"order_id": "A-1"}' --key A-1`
+    """,
+)

@@ -14,6 +14,7 @@ from waystation._core.inspection import Inspector
 from waystation._core.limits import BATCH_MESSAGES_MAX, TAIL_POLL_S
 from waystation._core.message import Message
 from waystation._core.topic import check_pattern, matches
+from waystation._core.url import did_you_mean
 
 from .output import body_text, console, message_row, note, print_json_line
 from .parameters import positional
@@ -45,17 +46,18 @@ def tail(
     show = _print_json if as_json else _print_line
     shown = asyncio.run(_tail(where, check_pattern(wanted), count, follow, show))
     if not shown:
-        note(f"no messages in {wanted!r}")
         raise typer.Exit(1)
 
 
 async def _tail(
     target: str, pattern: str, count: int, follow: bool, show: Callable[[int, Message], None]
 ) -> int:
-    """Show messages; return how many. With `follow` only Ctrl-C ends it."""
+    """Show messages, or say why there are none; return how many. With `follow` only Ctrl-C ends it."""
     shown = 0
     async with inspector_at(target, create=follow) as inspector:
         ends = await _ends(inspector, pattern)
+        if not ends:
+            note(f"no topic {pattern!r} yet{did_you_mean(pattern, await _names(inspector))}")
         places = {topic: max(0, end - count) for topic, end in ends.items()}
         while True:
             rows = await _next(inspector, places, ends)
@@ -64,9 +66,15 @@ async def _tail(
             shown += len(rows)
             if not rows:
                 if not follow:
+                    if ends and not shown:
+                        note(f"no messages in {pattern!r}")
                     return shown
                 await asyncio.sleep(TAIL_POLL_S)
                 ends = await _ends(inspector, pattern)
+
+
+async def _names(inspector: Inspector) -> list[str]:
+    return [info.name for info in await inspector.topics()]
 
 
 async def _ends(inspector: Inspector, pattern: str) -> dict[str, int]:
