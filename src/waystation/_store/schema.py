@@ -43,7 +43,6 @@ CREATE TABLE bus_segment (
     messages  BLOB NOT NULL                     -- MessagePack array of Message
 ) STRICT;
 CREATE UNIQUE INDEX bus_segment_place ON bus_segment (topic, partition, first);
-CREATE INDEX bus_segment_offset ON bus_segment (topic, "offset");
 
 CREATE TABLE bus_groups (
     id   INTEGER PRIMARY KEY,

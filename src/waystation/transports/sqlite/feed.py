@@ -43,9 +43,9 @@ class _Look:
 
     look_in: set[int]
     stale: bool  # whether the topics must be read anew
+    promote: bool  # whether scheduled messages may be due
     topics: set[int] | None = None
     promoted: set[int] = field(default_factory=set)  # topics that scheduled messages were moved into
-    due: float | None = None
     found: Claim = field(default_factory=Claim)
 
 
@@ -106,7 +106,8 @@ class GroupFeed:
         self._leases: list[RangeLease | PendingLease] = []
         self._unread: list[RangeLease] = []
         self._careful = False
-        self._due: float | None = None
+        self._due: float | None = None  # when something is due, as far as is known
+        self._due_known = False
         self._closed = False
 
     def wake(self, topics: set[int] | None) -> None:
@@ -130,9 +131,8 @@ class GroupFeed:
                 await self._look(limit)
             if self._unread:
                 await self._read()
-            if not self._ready and not await self._waiting.wait(self._patience()):
-                self._look_in |= self._topics
-                self._stale = self._stale or is_pattern(self._subscription.pattern)
+            if not self._ready:
+                await self._wait()
         taken, self._ready = self._ready[:limit], self._ready[limit:]
         return taken
 
@@ -185,6 +185,18 @@ class GroupFeed:
             await self._desk.write(lambda: leases.release(self._desk.connection, held, self._now()))
             self._ring_others({lease.topic for lease in held})
 
+    async def _wait(self) -> None:
+        """Wait until there may be something."""
+        if not self._due_known:
+            topics = tuple(self._topics) if len(self._topics) <= _FEW_TOPICS else ()
+            connection, group = self._desk.connection, self._member.group
+            self._due = await self._desk.read(lambda: next_due(connection, group, topics))
+            self._due_known = True
+        if not await self._waiting.wait(self._patience()):
+            self._look_in |= self._topics
+            self._ask = True
+            self._stale = self._stale or is_pattern(self._subscription.pattern)
+
     async def _read(self) -> None:
         """Read what was claimed as plain ranges, outside the write lock."""
         log = self._desk.log
@@ -203,7 +215,7 @@ class GroupFeed:
 
     async def _look(self, limit: int) -> None:
         """Look for work. What cuts it short leaves it to be done."""
-        look = _Look(set(self._look_in), self._stale)
+        look = _Look(set(self._look_in), self._stale, self._stale or self._ask or self._may_be_due())
         wanted, self._look_in = self._look_in, set()
         self._stale = self._ask = False
         try:
@@ -218,7 +230,8 @@ class GroupFeed:
         if self._closed:
             return look  # closing gives back what is held now
         connection, log, now = self._desk.connection, self._desk.log, self._now()
-        look.promoted = log.promote_due(now, BATCH_MESSAGES_MAX)
+        if look.promote:
+            look.promoted = log.promote_due(now, BATCH_MESSAGES_MAX)
         if look.stale or NEW_TOPIC in look.promoted:
             look.topics = {topic for topic, _ in topics_matching(connection, self._subscription.pattern)}
             look.look_in = set(look.topics)
@@ -239,9 +252,6 @@ class GroupFeed:
                 member = replace(member, busy=True)
             if look.found.count >= limit or _is_suspect(claimed.leases):
                 break
-        topics = self._topics if look.topics is None else look.topics
-        few = topics if len(topics) <= _FEW_TOPICS else ()
-        look.due = next_due(connection, self._member.group, tuple(few))
         return look
 
     def _take(self, look: _Look) -> None:
@@ -249,7 +259,7 @@ class GroupFeed:
         if look.topics is not None:
             self._topics = look.topics
         self._look_in |= look.look_in
-        self._due = look.due
+        self._due_known = False
         self._leases.extend(look.found.leases)
         self._ready.extend(look.found.deliveries)
         self._unread.extend(look.found.unread)
@@ -261,8 +271,11 @@ class GroupFeed:
         held = sum([lease.bytes for lease in self._leases])
         if held >= _CREDIT_BYTES_MAX or _is_suspect(self._leases):
             return False
-        due = self._due is not None and self._due <= self._now()
+        due = self._due_known and self._may_be_due()
         return bool(self._look_in) or self._stale or self._ask or due
+
+    def _may_be_due(self) -> bool:
+        return not self._due_known or (self._due is not None and self._due <= self._now())
 
     def _patience(self) -> float:
         # With something held, a suspect may be due for which this member is too busy; settling wakes it.
