@@ -15,7 +15,7 @@ from waystation._core.errors import ConfigurationError, StoreUnavailable
 from waystation._core.exitcode import ExitCode
 from waystation._core.limits import QUICK_DEATHS_MAX
 from waystation._core.ports import Clock, Timer
-from waystation._runtime.supervisor import Supervisor
+from waystation._runtime.supervisor import Supervisor, _Child
 
 #: Says its pid into a file that the test watches, then waits for SIGTERM or for the end of its input.
 WORKER = """
@@ -132,6 +132,14 @@ async def test_sigterm_stops_every_child_and_ends_clean(place: Workplace) -> Non
     assert len(set(pids)) == 3
     assert not any(alive(pid) for pid in pids)
     assert place.released == []
+
+
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="macOS has it from Python 3.13 on")
+async def test_a_signal_to_a_child_that_has_just_ended_does_not_cost_its_status() -> None:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", "raise SystemExit(7)")
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # before the event loop hears of it
+    _Child(1, process, started=0.0).send(signal.SIGTERM)
+    assert await process.wait() == 7
 
 
 async def test_a_killed_child_is_started_again_and_its_leases_are_released(place: Workplace) -> None:

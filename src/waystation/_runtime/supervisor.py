@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -88,9 +89,15 @@ class _Child:
         return f"process {self.number} (pid {self.process.pid})"
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal, unless the process has ended."""
+        """Send a signal, unless the process has ended.
+
+        Not by `Process.send_signal`, which may collect a process that has just ended, and then its status is lost.
+        """
         if self.process.returncode is None:
-            self.process.send_signal(number)
+            try:
+                os.kill(self.process.pid, number)
+            except ProcessLookupError:
+                pass  # its end is about to be told
 
 
 class Supervisor:
