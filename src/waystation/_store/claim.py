@@ -22,7 +22,8 @@ from .segment import DamagedSegment
 
 _FREE_CURSORS = """
     SELECT p.number, coalesce(c.next, 0), coalesce(c.done, x''), coalesce(c.leased_to, 0), c.owner,
-           coalesce(c.token, 0), p.ends
+           coalesce(c.token, 0), p.ends, EXISTS (SELECT 1 FROM bus_pending
+               WHERE group_id = ?1 AND topic = ?2 AND partition = p.number AND key IS NOT NULL)
     FROM bus_partition p LEFT JOIN bus_cursor c ON c.group_id = ?1 AND c.topic = p.topic AND c.partition = p.number
     WHERE p.topic = ?2 AND coalesce(c.next, 0) < p.ends AND (c.owner IS NULL OR c.deadline <= ?3)"""
 _SEGMENT_AT = "SELECT max(first) FROM bus_segment WHERE topic = ? AND partition = ? AND first <= ?"
@@ -41,9 +42,6 @@ _TAKE_CURSOR = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (group_id, topic, partition) DO UPDATE SET next = excluded.next, done = excluded.done,
         leased_to = excluded.leased_to, owner = excluded.owner, token = excluded.token, deadline = excluded.deadline"""
-_HAS_BLOCKED = """
-    SELECT 1 FROM bus_pending
-    WHERE group_id = ? AND topic = ? AND partition = ? AND key IS NOT NULL LIMIT 1"""
 
 
 @dataclass(slots=True)
@@ -142,7 +140,7 @@ def _claim_range(
     deadline: float,
     found: Claim,
 ) -> None:
-    partition, first, bitmap, leased_to, previous_owner, token, ends = row
+    partition, first, bitmap, leased_to, previous_owner, token, ends, waiting_keys = row
     lease = RangeLease(
         member.group, topic, partition, token + 1, first, ends, int.from_bytes(bitmap, "little")
     )
@@ -153,7 +151,8 @@ def _claim_range(
         begins = connection.execute(_SEGMENT_AT, (topic, partition, lease.leased_to)).get
         if begins is not None and begins > lease.next:
             lease.leased_to = begins  # so that no segment is read twice
-    if _is_plain(connection, member, lease):
+    read_now = lease.done or member.careful or previous_owner is not None or (member.ordered and waiting_keys)
+    if not read_now and lease.next < lease.leased_to:
         connection.execute(_TAKE_CURSOR, _cursor_row(lease, member.owner, deadline))
         found.leases.append(lease)
         found.unread.append(lease)
@@ -191,16 +190,6 @@ def _reach(lease: RangeLease, room: int, ends: int) -> int:
         done >>= 1
         place += 1
     return min(ends, place + room)
-
-
-def _is_plain(connection: apsw.Connection, member: Member, lease: RangeLease) -> bool:
-    """Say whether a range can be delivered as it is, so that its messages need not be read under the write lock."""
-    if lease.done or member.careful or lease.next >= lease.leased_to:
-        return False
-    blocked = (
-        member.ordered and connection.execute(_HAS_BLOCKED, (lease.group, lease.topic, lease.partition)).get
-    )
-    return not blocked
 
 
 def _cursor_row(lease: RangeLease, owner: str | None, deadline: float) -> tuple[apsw.SQLiteValue, ...]:
