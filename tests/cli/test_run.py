@@ -129,3 +129,22 @@ def test_a_wrong_start_is_refused_in_one_sentence(shop: Shop, arguments: list[st
     refused = shop.type_outside(*arguments, status=2)
     assert sentence in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--processes", "2")])
+def test_a_program_without_handlers_is_refused_with_what_to_do(shop: Shop, options: tuple[str, ...]) -> None:
+    (shop.folder / "empty.py").write_text('from waystation import Bus\nbus = Bus("sqlite:///shop.db")\n')
+    refused = shop.type_outside("run", "empty:bus", *options, status=2)
+    assert "error: this bus has no handlers to run: declare some with @bus.subscribe" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_program_may_have_hooks_and_no_handlers(shop: Shop) -> None:
+    (shop.folder / "clock.py").write_text(
+        'from waystation import Bus\nbus = Bus("sqlite:///shop.db")\n'
+        'bus.on_startup(lambda: print("ticking", flush=True))\n'
+    )
+    with shop.start("run", "clock:bus") as program:
+        program.until("ticking")
+        program.send(signal.SIGTERM)
+        assert program.end() == 0, program.text

@@ -346,6 +346,12 @@ async def test_running_inside_a_connected_bus_leaves_it_connected() -> None:
         await bus.publish(orders, Order(1))
 
 
+async def test_a_bus_without_anything_to_run_says_so_before_any_io(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"no handlers to run: declare some with @bus\.subscribe"):
+        await Bus(f"sqlite:///{tmp_path}/shop.db").run()
+    assert not list(tmp_path.iterdir())
+
+
 async def test_handlers_run_once_at_a_time() -> None:
     bus = Bus("memory://")
     bus.handle("orders.ship")(double_nothing)

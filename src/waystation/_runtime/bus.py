@@ -197,7 +197,15 @@ class Bus(Sender, Router):
 
         Returns:
             How many handlers were abandoned; their messages come again.
+
+        Raises:
+            ConfigurationError: It has neither handlers nor anything else to start.
         """
+        if not (self._specs or self._startup or self._lifespan):
+            raise ConfigurationError(
+                "this bus has no handlers to run: declare some with @bus.subscribe, @bus.handle or @bus.respond, or "
+                "take over a router's with bus.include(router), in a module that is imported together with the bus"
+            )
         return await run_until_stopped(self, seconds(drain, name="drain"))
 
     async def release_process(self, pid: int) -> int:
