@@ -232,6 +232,11 @@ def wait_for_dead(shop: Shop, count: int) -> list[dict[str, Any]]:
     return list(dead)
 
 
+def test_a_limit_may_be_as_high_as_one_likes(shop: Shop) -> None:
+    published(shop, "orders.placed", "1")
+    assert answer(shop.type("dead", "list", URL, "--limit", "9" * 20, "--json")) == []
+
+
 def test_purging_everything_asks_first(shop: Shop) -> None:
     published(shop, "orders.placed", "1")
     shop.type("dead", "purge", URL, "--all", stdin="n\n", status=1)
@@ -270,6 +275,7 @@ def test_doctor_tells_versions_capabilities_and_what_it_found(shop: Shop) -> Non
         (["publish", URL, "orders.placed", "1", "--require", "flashed"], "did you mean 'FLUSHED'"),
         (["publish", URL, "orders.placed", "1", "--delay", "soon"], "--delay='soon' is not a duration"),
         (["publish", URL, "orders.placed", "--bytes-file", "blob", "--text", "x"], "give one of BODY"),
+        (["dead", "show", URL, "9" * 20], "is not the number of a dead letter"),
         (["dead", "show", URL, "first"], "'first' is not the number of a dead letter"),
         (["dead", "retry", URL], "use --all"),
         (["bench", "kafka"], "no group 'kafka'"),

@@ -148,3 +148,27 @@ def test_a_program_may_have_hooks_and_no_handlers(shop: Shop) -> None:
         program.until("ticking")
         program.send(signal.SIGTERM)
         assert program.end() == 0, program.text
+
+
+def test_errors_of_a_lifespan_s_tasks_are_told_in_a_sentence_each(shop: Shop) -> None:
+    (shop.folder / "till.py").write_text("""
+import asyncio
+from contextlib import asynccontextmanager
+from waystation import Bus, ConfigurationError
+
+@asynccontextmanager
+async def lifespan(bus):
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(count())
+        yield
+
+async def count():
+    raise ConfigurationError("the till is locked")
+
+bus = Bus("sqlite:///shop.db", lifespan=lifespan)
+""")
+    refused = shop.type_outside("run", "till:bus", status=2)
+    assert refused.stderr.splitlines()[-1] == "error: the till is locked"
+    assert "Traceback" not in refused.stderr
+    shown = shop.type_outside("--debug", "run", "till:bus", status=1).stderr
+    assert "waystation.ConfigurationError: the till is locked" in shown

@@ -33,6 +33,13 @@ A timeout is never a "no": what may have happened is `SendUnconfirmed`, what cer
 class WaystationError(Exception):
     """Root of everything that Waystation raises on purpose."""
 
+    __module__ = "waystation"  # in a traceback an error has the name by which a program imports it
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.__module__ == __name__:
+            cls.__module__ = WaystationError.__module__
+
 
 class ConfigurationError(WaystationError):
     """The program or a URL is wrong. Raised before any I/O; nothing has happened."""

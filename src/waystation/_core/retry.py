@@ -21,6 +21,8 @@ class RetryNow(Exception):
     It counts as an attempt; after the policy's last one the message is dead-lettered.
     """
 
+    __module__ = "waystation"  # see `WaystationError`
+
     def __init__(self, reason: str = "", *, delay: Duration = 0) -> None:
         super().__init__(reason)
         self.delay_s = seconds(delay, name="delay")
@@ -28,6 +30,8 @@ class RetryNow(Exception):
 
 class Reject(Exception):
     """Raised by a handler to dead-letter its message at once, with a reason."""
+
+    __module__ = "waystation"  # see `WaystationError`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,9 @@ Numbers = Annotated[
 ]
 All = Annotated[bool, typer.Option("--all", help="Every one, or with --group every one of that group.")]
 
+#: SQLite counts to 2^63 - 1.
+_DIGITS_MAX = 18
+
 
 def build() -> typer.Typer:
     """Return the group of commands."""
@@ -147,7 +150,7 @@ def _chosen(
 
 def _numbers(texts: Sequence[str]) -> list[int]:
     for text in texts:
-        if not text.isdecimal():
+        if not text.isdecimal() or len(text) > _DIGITS_MAX:
             raise ConfigurationError(f"{text!r} is not the number of a dead letter")
     return [int(text) for text in texts]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import typer
@@ -23,14 +24,26 @@ class Command(TyperCommand):
 
 
 class Commands(TyperGroup):
-    """A group of commands that tells Waystation's errors, and those of the system, in a sentence."""
+    """A group of commands that tells Waystation's errors, and those of the system, in a sentence each."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was typed."""
         try:
             return super().invoke(ctx)
-        except (WaystationError, OSError) as error:
-            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
+        except (WaystationError, OSError, ExceptionGroup) as error:
+            errors = list(_each(error))
+            told = all(isinstance(each, (WaystationError, OSError)) for each in errors)
+            if ctx.params.get("debug") or not told or isinstance(error, BrokenPipeError):
                 raise
-            complain(str(error) or type(error).__name__)
-            raise typer.Exit(exit_code(error)) from error
+            for each in errors:
+                complain(str(each) or type(each).__name__)
+            raise typer.Exit(exit_code(errors[0])) from error
+
+
+def _each(error: Exception) -> Iterator[Exception]:
+    """Yield the errors of a group, however deep, or the error itself."""
+    if isinstance(error, ExceptionGroup):
+        for inner in error.exceptions:
+            yield from _each(inner)
+    else:
+        yield error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Annotated, TypeVar
 
@@ -13,6 +14,11 @@ from waystation._core.duration import seconds
 from .target import with_target
 
 T = TypeVar("T")
+
+
+def _storable(count: int) -> int:
+    return min(count, sys.maxsize)
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -30,7 +36,7 @@ Key = Annotated[
 
 Group = Annotated[str | None, typer.Option(metavar="GROUP", help="Only this group.", show_default=False)]
 
-Limit = Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")]
+Limit = Annotated[int, typer.Option(metavar="N", min=1, callback=_storable, help="At most so many.")]
 
 
 def positional(names: Sequence[str], *given: str | None) -> tuple[str, ...]:
