@@ -221,11 +221,11 @@ class Place:
             lease.open.remove(number)
             if not lease.open:
                 del self.leases[lease]
-            message = delivery.message
             if number < 0 or type(outcome) is not Accept:
-                self._close(number, message, delivery.attempt, outcome, now)
-            if message.key is not None and self._ordered:
-                self._leave(message.key, now)
+                self._close(number, delivery.message, delivery.attempt, outcome, now)
+            key = delivery.key
+            if key is not None and self._ordered:
+                self._leave(key, now)
         return lost
 
     def end(self, lease: Lease, outcome: Settlement, now: float) -> None:

@@ -128,12 +128,15 @@ class MemoryTransport:
             ConfigurationError: A topic's name is not legal; nothing was sent.
         """
         self._check_open()
-        ways = {topic: self._way(topic) for topic in {message.topic for message in messages}}
-        if not all(way.make_room(len(messages)) for way in ways.values()):
-            return [
-                SendRejected(f"a topic is full: {MEMORY_TOPIC_MESSAGES_MAX:,} unread messages")
-                for _ in messages
-            ]
+        messages = list(messages)  # those of a run are built once
+        ways: dict[str, Log | Mailbox] = {}
+        for message in messages:
+            if message.topic not in ways:
+                ways[message.topic] = self._way(message.topic)
+        for way in ways.values():
+            if not way.make_room(len(messages)):
+                text = f"a topic is full: {MEMORY_TOPIC_MESSAGES_MAX:,} unread messages"
+                return [SendRejected(text) for _ in messages]
         for message in messages:
             if message.deliver_at is None or message.deliver_at <= self.clock.time():
                 ways[message.topic].messages.append(message)
