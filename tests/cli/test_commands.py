@@ -48,6 +48,13 @@ def test_help_has_an_example(name: str) -> None:
     assert f"Example: waystation {name}" in text
 
 
+@pytest.mark.parametrize("name", ["", "dead", "schedule", *COMMANDS])
+def test_help_shows_flags_as_they_are_typed(name: str) -> None:
+    text = CliRunner().invoke(build(), [*name.split(), "--help"], prog_name="waystation").stdout
+    assert "--help" in text
+    assert "bool" not in text.lower()
+
+
 def test_version_is_one_line(shop: Shop) -> None:
     assert shop.type_outside("--version").stdout.startswith("waystation 0.")
 

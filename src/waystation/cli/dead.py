@@ -13,7 +13,7 @@ from waystation._core.duration import rfc3339
 from waystation._core.inspection import DeadInfo, Inspector
 from waystation._core.limits import BATCH_MESSAGES_MAX
 
-from .framework import Command
+from .framework import Command, Family
 from .hints import insist_on_group
 from .output import Row, body_text, console, message_row, note, print_json, say, show_facts, show_rows
 from .parameters import AsJson, Group, Limit, positional
@@ -32,7 +32,7 @@ _DIGITS_MAX = 18
 def build() -> typer.Typer:
     """Return the group of commands."""
     app = typer.Typer(
-        help="Dead letters: messages that were given up, with the reason.", no_args_is_help=True
+        cls=Family, help="Dead letters: messages that were given up, with the reason.", no_args_is_help=True
     )
     app.command("list", cls=Command)(list_dead)
     app.command("show", cls=Command)(show)

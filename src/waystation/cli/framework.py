@@ -15,7 +15,11 @@ from .output import complain
 
 
 class Command(TyperCommand):
-    """A command whose usage line shows each argument as its metavar says: `[TARGET] TOPIC`."""
+    """A command whose usage line shows each argument as its metavar says, `[TARGET] TOPIC`, and flags as they are."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the arguments and options."""
+        return _without_values(super().get_params(ctx))
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return what follows the command's name."""
@@ -23,8 +27,16 @@ class Command(TyperCommand):
         return ["[OPTIONS]", *(str(argument.metavar) for argument in arguments)]
 
 
-class Commands(TyperGroup):
-    """A group of commands that tells Waystation's errors, and those of the system, in a sentence each."""
+class Family(TyperGroup):
+    """A family of commands whose help shows flags as they are."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options."""
+        return _without_values(super().get_params(ctx))
+
+
+class Commands(Family):
+    """The whole command line, which tells Waystation's errors, and those of the system, in a sentence each."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was typed."""
@@ -38,6 +50,14 @@ class Commands(TyperGroup):
             for each in errors:
                 complain(str(each) or type(each).__name__)
             raise typer.Exit(exit_code(errors[0])) from error
+
+
+def _without_values(params: list[Any]) -> list[Any]:
+    """Have `--json` shown as `--json`, and not as `--json <bool>`."""
+    for param in params:
+        if getattr(param, "is_flag", False):
+            param.metavar = ""
+    return params
 
 
 def _each(error: Exception) -> Iterator[Exception]:

@@ -12,7 +12,7 @@ import typer
 from waystation._core.duration import rfc3339
 from waystation._core.inspection import ScheduledInfo
 
-from .framework import Command
+from .framework import Command, Family
 from .output import age, body_text, message_row, note, say, show_rows
 from .parameters import AsJson, Limit, positional
 from .target import Target, inspector_at
@@ -20,7 +20,7 @@ from .target import Target, inspector_at
 
 def build() -> typer.Typer:
     """Return the group of commands."""
-    app = typer.Typer(help="Messages that wait for their time.", no_args_is_help=True)
+    app = typer.Typer(cls=Family, help="Messages that wait for their time.", no_args_is_help=True)
     app.command("list", cls=Command)(list_scheduled)
     app.command("cancel", cls=Command)(cancel)
     return app
