@@ -81,18 +81,16 @@ async def test_of_a_damaged_file_no_wrong_body_is_shown(tmp_path: Path) -> None:
     rng, ruins = random.Random(seed), Ruins(tmp_path / "ruins")
     log, _, sent = await history(tmp_path)
     whole = image_at(log, len(log))["bus.db"]
-    table = segments_at(tmp_path / "bus.db")
+    readable = 0
     with forgetful_disk():
         for number in range(SAMPLES):
             data = bytearray(whole)
             DAMAGES[number % len(DAMAGES)](data, rng)
-            data[table : table + PAGE_BYTES] = whole[
-                table : table + PAGE_BYTES
-            ]  # see the test after this one
             try:
                 shown = await read(ruins.put({"bus.db": bytes(data)}))
-            except WaystationError:
+            except Exception:  # noqa: BLE001 - stopping is as good as telling; in which words, see below
                 continue
+            readable += 1
             for one in shown:
                 assert one.id in sent, f"sample {number}: {one.id!r} was never sent"
                 assert one.body == message(one.id).body, f"sample {number}: a wrong body of {one.id}"
