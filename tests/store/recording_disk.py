@@ -80,12 +80,16 @@ class ShortWrite(apsw.FullError):
 class RecordingDisk(apsw.VFS):
     """Every file that is opened while this is registered.
 
+    Args:
+        flushes_names: Whether SQLite flushes the folder with a new log or journal; it can be built without.
+
     Attributes:
         log: What was done, in order.
         fault: Called with each operation before it is done; what it raises is what the disk says.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, flushes_names: bool = True) -> None:
+        self._flushed_with_names = _FLUSHED_WITH_THEIR_NAMES if flushes_names else 0
         self.log: list[Operation] = []
         self.fault: Callable[[Operation], object] = lambda _: None
         self.base = apsw.vfs_names()[0]
@@ -146,7 +150,7 @@ class RecordingDisk(apsw.VFS):
             there = os.path.exists(path)
             file = _File(self, self.base, name, flags)
             file.number = self._number(os.path.basename(path), there=there)
-            file.is_new = bool(flags[0] & apsw.SQLITE_OPEN_CREATE and flags[0] & _FLUSHED_WITH_THEIR_NAMES)
+            file.is_new = bool(flags[0] & apsw.SQLITE_OPEN_CREATE and flags[0] & self._flushed_with_names)
             self.opened(file, file.number)
         return file
 
@@ -235,12 +239,12 @@ class _Descriptors:
 
 
 @contextmanager
-def recording_disk(folder: Path) -> Iterator[RecordingDisk]:
+def recording_disk(folder: Path, *, flushes_names: bool = True) -> Iterator[RecordingDisk]:
     """Put the layer under all connections that are opened in here; close them before the end.
 
     What is flushed in `folder` without SQLite is written down too.
     """
-    disk = RecordingDisk()
+    disk = RecordingDisk(flushes_names=flushes_names)
     descriptors = _Descriptors(disk, folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "open", descriptors.open)

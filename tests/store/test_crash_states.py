@@ -109,6 +109,24 @@ def test_a_power_cut_while_the_file_is_made_or_migrated_leaves_no_half_schema(
     print(f"{len(disk.log) - first} operations, {ruins.count} states")
 
 
+async def test_names_of_new_files_are_kept_without_sqlites_help(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "bus.db"
+    with recording_disk(tmp_path, flushes_names=False) as disk:
+        database.create(path)
+        made = len(disk.log)
+        play = Play(path, disk.log, flush_settlements=True)
+        await play.open()
+        await play.send()
+        sent = len(disk.log)
+        await play.end()
+    ruins = Ruins(tmp_path / "ruins")
+    with forgetful_disk():
+        for point, image in states(disk.log, random.Random(seed), points=[made, sent]):
+            assert "bus.db" in image, "the file has no name"
+            said = complaints(play.expected_at(point), await ruins.found(ruins.content(image)))
+            assert not said, f"after {point} operations: {said}"
+
+
 def as_found(path: Path) -> Content:
     """What is in a file before our code has seen it; nothing, if it is not there."""
     connection = apsw.Connection(str(path))
