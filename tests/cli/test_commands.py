@@ -219,7 +219,11 @@ def test_dead_letters_are_looked_at_given_back_and_deleted(open_shop: tuple[Shop
     assert any("A-1 costs less than nothing" in reason for reason in reasons)
     assert any("order_id" in reason for reason in reasons)
     number = next(str(row["number"]) for row in dead if "A-1" in row["reason"])
-    assert "ValueError" in shop.type("dead", "show", URL, number).stdout
+    assert "in charge" in shop.type("dead", "show", URL, number).stdout
+    invalid = next(row for row in dead if "A-1" not in row["reason"])
+    shown = shop.type("dead", "show", URL, str(invalid["number"])).stdout
+    assert shown.count("Expected `str`, got `int` - at `$.order_id`") == 1
+    assert "Traceback" not in shown
     assert answer(shop.type("dead", "show", URL, number, "--json"))["message"]["body"]["total"] == -1
     shop.type("dead", "show", URL, "999", status=1)
     assert "billing" in shop.type("dead", "list", URL, "--group", "billing").stdout

@@ -1,6 +1,8 @@
 """What becomes of a delivery whose handler failed."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,6 +12,10 @@ from waystation._core.delivery import DeadLetter, Release, Retry
 from waystation._core.errors import ConfigurationError, DecodeError, MessageExpired
 from waystation._core.limits import REASON_CHARS_MAX
 from waystation._core.retry import NO_RETRY, Reject, RetryNow, RetryPolicy, describe, detail
+
+#: A module as those that call handlers are.
+INSIDE: dict[str, Any] = {"__name__": "waystation._runtime.runners"}
+exec("def call(function): function()\ndef fail(): raise ValueError('no')", INSIDE)
 
 attempts = st.integers(1, 10_000)
 jitters = st.floats(0, 1, exclude_max=True)
@@ -138,6 +144,28 @@ def test_a_traceback_keeps_the_line_that_raised() -> None:
     assert "test_a_traceback_keeps_the_line_that_raised" in detail(caught.value)
     assert detail(caught.value).rstrip().endswith("x" * 100)
     assert len(detail(ValueError("y" * 50_000))) == REASON_CHARS_MAX
+
+
+def seen_from_inside(function: Callable[[], object]) -> ValueError:
+    """What a function of ours catches that calls one of the program's, or another one of ours."""
+    with pytest.raises(ValueError, match="no") as caught:
+        INSIDE["call"](function)
+    return caught.value.with_traceback(caught.tb.tb_next)
+
+
+def test_a_traceback_begins_with_the_program_s_own_code() -> None:
+    def handler() -> None:
+        INSIDE["fail"]()
+
+    shown = detail(seen_from_inside(handler))
+    assert shown.startswith("Traceback")
+    assert "in call" not in shown
+    assert "in handler" in shown
+    assert "in fail" in shown
+
+
+def test_an_error_without_any_code_of_the_program_is_told_in_words() -> None:
+    assert detail(seen_from_inside(INSIDE["fail"])) == "ValueError: no"
 
 
 def test_an_exception_that_cannot_be_shown_is_described_by_its_type() -> None:

@@ -129,6 +129,9 @@ class RetryPolicy:
 
 NO_RETRY = RetryPolicy(max_attempts=1)
 
+#: What the names of modules begin with that call handlers and read bodies.
+_INSIDE = "waystation._"
+
 
 def describe(error: BaseException) -> str:
     """Return an exception's type and text, shortened: the reason of a dead letter."""
@@ -141,8 +144,17 @@ def describe(error: BaseException) -> str:
 
 
 def detail(error: BaseException) -> str:
-    """Return an exception's traceback, shortened from the front so that the raising line stays."""
-    return "".join(traceback.format_exception(error))[-REASON_CHARS_MAX:]
+    """Return an exception's traceback, shortened from the front so that the raising line stays.
+
+    It begins with the program's own code. Where that has no part in it, as when a body is not valid, the words of the
+    exception are all there is to say: they tell where in the body.
+    """
+    trace = error.__traceback__
+    while trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith(_INSIDE):
+        trace = trace.tb_next
+    if trace is None:
+        return describe(error)
+    return "".join(traceback.format_exception(type(error), error, trace))[-REASON_CHARS_MAX:]
 
 
 def _retries(policy: RetryPolicy, error: Exception) -> bool:

@@ -64,7 +64,7 @@ def show(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Show one dead letter with its message, its reason and the traceback.
+    """Show one dead letter with its message, its reason and where the program raised.
 
     Example: `waystation dead show sqlite:///shop.db 17`
     """
@@ -89,7 +89,7 @@ def show(
         | {name: value for name, value in message_row(dead.message).items() if name not in ("topic", "body")}
         | {"body": body_text(dead.message)}
     )
-    if dead.detail:
+    if dead.detail not in ("", dead.reason):
         console().print()
         say(dead.detail.rstrip())
 
