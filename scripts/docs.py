@@ -293,8 +293,8 @@ def signature(name: str, function: Any) -> list[str]:
     """A signature as a block of code, one argument a line if it is long."""
     found = inspect.signature(function)
     parameters = [parameter for parameter in found.parameters.values() if parameter.name != "self"]
-    shown = [argument(parameter) for parameter in parameters]
-    keywords = [parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters]
+    shown = [text for parameter in parameters for text in spelled(parameter, function)]
+    keywords = [parameter.kind is parameter.KEYWORD_ONLY or is_spelled(parameter) for parameter in parameters]
     if True in keywords:
         shown.insert(keywords.index(True), "*")
     returned = found.return_annotation
@@ -307,6 +307,19 @@ def signature(name: str, function: Any) -> list[str]:
         inside = textwrap.indent(",\n".join(shown), "    ")
         line = f"{prefix}{name}(\n{inside},\n){arrow}"
     return ["```text", line, "```"]
+
+
+def spelled(parameter: inspect.Parameter, function: Any) -> list[str]:
+    """One parameter; of `**options: Unpack[X]` what the `TypedDict` X allows."""
+    if not is_spelled(parameter):
+        return [argument(parameter)]
+    hints = inspect.unwrap(function).__globals__[parameter.annotation[7:-1]].__annotations__
+    return [f"{name}: {annotated(hint.__forward_arg__)} = ..." for name, hint in hints.items()]
+
+
+def is_spelled(parameter: inspect.Parameter) -> bool:
+    """Whether a `TypedDict` says which keyword arguments there are."""
+    return str(parameter.annotation).startswith("Unpack[")
 
 
 def argument(parameter: inspect.Parameter) -> str:

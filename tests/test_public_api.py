@@ -51,8 +51,10 @@ def surface() -> str:
     for package in filter(is_built, PUBLIC):
         module = importlib.import_module(package)
         lines += ["", f"# {package}"]
-        for name in sorted(getattr(module, "__all__", [])):
-            lines += describe(name, getattr(module, name))
+        values = {name: getattr(module, name) for name in sorted(getattr(module, "__all__", []))}
+        for name, value in values.items():
+            lines += describe(name, value)
+        lines += sorted({line for value in values.values() for line in keywords(value)})
     return "\n".join(lines).strip() + "\n"
 
 
@@ -86,6 +88,15 @@ def describe_class(name: str, cls: type) -> Iterator[str]:
     for field, annotation in sorted(inspect.get_annotations(cls).items()):
         if not field.startswith("_") and f"{field}: " not in construction:
             yield f"    {field}: {stable(inspect.formatannotation(annotation))}"
+
+
+def keywords(value: Any) -> Iterator[str]:
+    """The `TypedDict`s that spell out keyword arguments of a class's methods, each in a line."""
+    for _, function in inspect.getmembers(value, inspect.isfunction):
+        for name in re.findall(r"Unpack\[(\w+)\]", signature(function)):
+            hints = function.__globals__[name].__annotations__.items()
+            written = [f"{key}: {getattr(hint, '__forward_arg__', hint)}" for key, hint in hints]
+            yield f"{name}: {{{', '.join(written)}}}"
 
 
 def bases(cls: type) -> str:

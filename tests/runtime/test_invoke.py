@@ -17,6 +17,7 @@ from waystation import (
     Message,
     Retry,
     RetryPolicy,
+    Router,
     Topic,
     Transaction,
 )
@@ -235,6 +236,18 @@ def test_options_out_of_range_are_refused(options: dict[str, Any], said: str) ->
     async def charge(order: Order) -> Any: ...
 
     assert said in refusal(charge, **options)
+
+
+def test_an_option_that_does_not_exist_is_refused_with_the_one_that_was_meant() -> None:
+    router = Router()
+    mistyped: Any = {"concurency": 8}
+    events_only: Any = {"ordered": False}
+    with pytest.raises(ConfigurationError, match="no option 'concurency' here: did you mean 'concurrency'"):
+        router.subscribe(orders, group="billing", **mistyped)
+    with pytest.raises(
+        ConfigurationError, match="no option 'ordered' here; there are concurrency, middleware"
+    ):
+        router.respond(quotes, **events_only)
 
 
 def test_illegal_names_are_refused() -> None:

@@ -130,6 +130,20 @@ async def answers_another_question(order: OrderPlaced) -> Price:
     return Price(order.order_id, 1.0)
 
 
+# --- options are those that a handler has
+
+
+async def listen(order: OrderPlaced) -> None: ...
+
+
+bus.subscribe(orders, group="wrong option", concurency=8)(listen)  # type: ignore[call-overload]
+bus.subscribe(orders, group="wrong value", ordered="yes")(listen)  # type: ignore[call-overload]
+bus.subscribe(orders)(listen)  # type: ignore[call-overload]
+bus.handle(orders, start="latest")(listen)  # type: ignore[call-overload]
+bus.handle("orders.placed", group="of a command")(listen)  # type: ignore[call-overload]
+bus.respond(quotes, ordered=False)(quote)  # type: ignore[call-arg]
+
+
 bus.include(router)
 
 

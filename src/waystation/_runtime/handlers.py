@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 from .._core.capabilities import Need
 from .._core.codec import check_type
@@ -13,10 +13,28 @@ from .._core.limits import CONCURRENCY_COUNT
 from .._core.ports import Middleware, Start, Subscription
 from .._core.retry import RetryPolicy
 from .._core.topic import Endpoint, Topic, check_name, is_pattern
+from .._core.url import did_you_mean
 from .invoke import Invocation, compile_handler
 from .signature import MISSING
 
 Kind = Literal["event", "command", "request"]
+
+
+class ResponderOptions(TypedDict, total=False):
+    """The keyword arguments of `Router.respond`; `Router.subscribe` explains them, `HandlerSpec` has the defaults."""
+
+    concurrency: int
+    middleware: Sequence[Middleware]
+
+
+class HandlerOptions(ResponderOptions, total=False):
+    """The keyword arguments of `Router.subscribe` and `Router.handle`, which says what each means."""
+
+    retry: RetryPolicy | None
+    start: Start
+    ordered: bool
+    publishes: Topic[Any] | None
+    batch: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,15 +54,15 @@ class HandlerSpec:
     kind: Kind
     topic: Topic[Any]
     group: str
-    concurrency: int
-    retry: RetryPolicy | None
-    start: Start
-    ordered: bool
-    middleware: tuple[Middleware, ...]
-    publishes: Topic[Any] | None
-    batch: int | None
-    response: Any | None = None
     invocation: Invocation
+    response: Any | None = None
+    concurrency: int = CONCURRENCY_COUNT
+    middleware: Sequence[Middleware] = ()
+    retry: RetryPolicy | None = None
+    start: Start = "earliest"
+    ordered: bool = True
+    publishes: Topic[Any] | None = None
+    batch: int | None = None
 
     @property
     def name(self) -> str:
@@ -73,13 +91,7 @@ def declare(
     kind: Kind,
     topic: Topic[Any] | Endpoint[Any, Any] | str,
     group: str | None = None,
-    concurrency: int = CONCURRENCY_COUNT,
-    retry: RetryPolicy | None = None,
-    start: Start = "earliest",
-    ordered: bool = True,
-    middleware: Sequence[Middleware] = (),
-    publishes: Topic[Any] | None = None,
-    batch: int | None = None,
+    **options: Unpack[HandlerOptions],
 ) -> HandlerSpec:
     """Check a handler and its options.
 
@@ -90,7 +102,9 @@ def declare(
     Raises:
         ConfigurationError: The function's signature does not fit the topic, or an option is not legal.
     """
-    _check_options(topic, kind, concurrency, publishes)
+    _check_topic(topic, kind)
+    _check_options(options)
+    publishes = options.get("publishes")
     response, body_type = None, MISSING
     if isinstance(topic, Endpoint):
         response = topic.response
@@ -100,7 +114,11 @@ def declare(
         body_type = topic.type
     result_type = response if kind == "request" else publishes.type if publishes else MISSING
     invocation = compile_handler(
-        function, body_type=body_type, result_type=result_type, batch=batch, replies=kind == "request"
+        function,
+        body_type=body_type,
+        result_type=result_type,
+        batch=options.get("batch"),
+        replies=kind == "request",
     )
     if kind == "request" and invocation.batch is not None:
         raise ConfigurationError(
@@ -109,32 +127,43 @@ def declare(
     if isinstance(topic, str):
         topic = Topic(topic, invocation.body_type)
     check_type(invocation.body_type, invocation.signature.name)
+    options["batch"] = invocation.batch
     return HandlerSpec(
         function=function,
         kind=kind,
         topic=topic,
         group=check_name(group or topic.name, "group"),
-        concurrency=concurrency,
-        retry=retry,
-        start=start,
-        ordered=ordered,
-        middleware=tuple(middleware),
-        publishes=publishes,
-        batch=invocation.batch,
-        response=response,
         invocation=invocation,
+        response=response,
+        **options,
     )
 
 
-def _check_options(topic: object, kind: Kind, concurrency: int, publishes: object) -> None:
+def check_names(options: Mapping[str, object], known: Mapping[str, object]) -> None:
+    """Refuse keyword arguments that a decorator does not have: a type checker sees them, Python does not.
+
+    Raises:
+        ConfigurationError: One of them is not known.
+    """
+    for name in options:
+        if name not in known:
+            hint = did_you_mean(name, known, likeness=0.7) or f"; there are {', '.join(known)}"
+            raise ConfigurationError(f"there is no option {name!r} here{hint}")
+
+
+def _check_topic(topic: object, kind: Kind) -> None:
     if not isinstance(topic, Topic | Endpoint | str):
         raise ConfigurationError(f"{topic!r} is not a Topic, an Endpoint or a topic's name")
-    if concurrency < 1:
-        raise ConfigurationError(f"concurrency={concurrency} must be 1 or more")
-    if publishes is not None and (not isinstance(publishes, Topic) or is_pattern(publishes.name)):
-        raise ConfigurationError(f"publishes={publishes!r} must be a Topic whose name has no wildcard")
     name = topic if isinstance(topic, str) else topic.name
     if kind != "event" and is_pattern(name):
         raise ConfigurationError(
             f"{name!r}: a {kind} is sent to one place, so its handler cannot have a wildcard"
         )
+
+
+def _check_options(options: HandlerOptions) -> None:
+    concurrency, publishes = options.get("concurrency", 1), options.get("publishes")
+    if concurrency < 1:
+        raise ConfigurationError(f"concurrency={concurrency} must be 1 or more")
+    if publishes is not None and (not isinstance(publishes, Topic) or is_pattern(publishes.name)):
+        raise ConfigurationError(f"publishes={publishes!r} must be a Topic whose name has no wildcard")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from .._core.errors import ConfigurationError
-from .._core.limits import CONCURRENCY_COUNT
-from .._core.ports import Middleware, Start
-from .._core.retry import RetryPolicy
+from .._core.ports import Middleware
 from .._core.topic import Endpoint, Topic, overlap
-from .handlers import HandlerSpec, declare
+from .handlers import HandlerOptions, HandlerSpec, Kind, ResponderOptions, check_names, declare
 
 B = TypeVar("B")
 P = ParamSpec("P")
@@ -55,148 +53,45 @@ class Router:
         self._specs: list[HandlerSpec] = []
 
     @overload
-    def subscribe(
-        self,
-        topic: Topic[B],
-        *,
-        group: str,
-        concurrency: int = ...,
-        retry: RetryPolicy | None = ...,
-        start: Start = ...,
-        ordered: bool = ...,
-        middleware: Sequence[Middleware] = ...,
-        publishes: Topic[Any] | None = ...,
-        batch: int | None = ...,
-    ) -> Handles[B]: ...
+    def subscribe(self, topic: Topic[B], *, group: str, **options: Unpack[HandlerOptions]) -> Handles[B]: ...
     @overload
+    def subscribe(self, topic: str, *, group: str, **options: Unpack[HandlerOptions]) -> Handles[Any]: ...
     def subscribe(
-        self,
-        topic: str,
-        *,
-        group: str,
-        concurrency: int = ...,
-        retry: RetryPolicy | None = ...,
-        start: Start = ...,
-        ordered: bool = ...,
-        middleware: Sequence[Middleware] = ...,
-        publishes: Topic[Any] | None = ...,
-        batch: int | None = ...,
-    ) -> Handles[Any]: ...
-    def subscribe(
-        self,
-        topic: Topic[Any] | str,
-        *,
-        group: str,
-        concurrency: int = CONCURRENCY_COUNT,
-        retry: RetryPolicy | None = None,
-        start: Start = "earliest",
-        ordered: bool = True,
-        middleware: Sequence[Middleware] = (),
-        publishes: Topic[Any] | None = None,
-        batch: int | None = None,
+        self, topic: Topic[Any] | str, *, group: str, **options: Unpack[HandlerOptions]
     ) -> Handles[Any]:
         """Handle the events of a topic, or of all that fit a pattern.
 
         Args:
             group: Every group gets every message; within a group each message goes to one member.
-            concurrency: Handlers that run at once in this process.
-            retry: What becomes of a message whose handler raised; else the bus's policy.
-            start: Where the group begins when it is new.
-            ordered: Whether messages of one key are handled in order, also while one of them waits for a retry.
+            concurrency: Handlers that run at once in this process; 1 unless told.
             middleware: Functions from handler to handler, the first one outermost.
+            retry: What becomes of a message whose handler raised; else the bus's policy.
+            start: Where the group begins when it is new; `"earliest"` unless told.
+            ordered: Whether messages of one key are handled in order, also while one of them waits for a retry. They
+                are, unless it is False.
             publishes: Where what the handler returns is published, before its message is accepted.
             batch: Messages given at most in one call, as a list.
         """
-
-        def decorate(function: Callable[..., Any], /) -> Callable[..., Any]:
-            self._add(
-                declare(
-                    function, kind="event", topic=topic, group=group, concurrency=concurrency, retry=retry,
-                    start=start, ordered=ordered, middleware=(*self._shared, *middleware),
-                    publishes=publishes, batch=batch,
-                )
-            )  # fmt: skip
-            return function
-
-        return decorate
+        return self._declares("event", topic, group, options)
 
     @overload
-    def handle(
-        self,
-        topic: Topic[B],
-        *,
-        concurrency: int = ...,
-        retry: RetryPolicy | None = ...,
-        start: Start = ...,
-        ordered: bool = ...,
-        middleware: Sequence[Middleware] = ...,
-        publishes: Topic[Any] | None = ...,
-        batch: int | None = ...,
-    ) -> Handles[B]: ...
+    def handle(self, topic: Topic[B], **options: Unpack[HandlerOptions]) -> Handles[B]: ...
     @overload
-    def handle(
-        self,
-        topic: str,
-        *,
-        concurrency: int = ...,
-        retry: RetryPolicy | None = ...,
-        start: Start = ...,
-        ordered: bool = ...,
-        middleware: Sequence[Middleware] = ...,
-        publishes: Topic[Any] | None = ...,
-        batch: int | None = ...,
-    ) -> Handles[Any]: ...
-    def handle(
-        self,
-        topic: Topic[Any] | str,
-        *,
-        concurrency: int = CONCURRENCY_COUNT,
-        retry: RetryPolicy | None = None,
-        start: Start = "earliest",
-        ordered: bool = True,
-        middleware: Sequence[Middleware] = (),
-        publishes: Topic[Any] | None = None,
-        batch: int | None = None,
-    ) -> Handles[Any]:
+    def handle(self, topic: str, **options: Unpack[HandlerOptions]) -> Handles[Any]: ...
+    def handle(self, topic: Topic[Any] | str, **options: Unpack[HandlerOptions]) -> Handles[Any]:
         """Handle the commands of a topic: what `Bus.send` sends. The group is named after the topic.
 
         The arguments are those of `subscribe`.
         """
+        return self._declares("command", topic, None, options)
 
-        def decorate(function: Callable[..., Any], /) -> Callable[..., Any]:
-            self._add(
-                declare(
-                    function, kind="command", topic=topic, group=topic if isinstance(topic, str) else topic.name,
-                    concurrency=concurrency, retry=retry, start=start, ordered=ordered,
-                    middleware=(*self._shared, *middleware), publishes=publishes, batch=batch,
-                )
-            )  # fmt: skip
-            return function
-
-        return decorate
-
-    def respond(
-        self,
-        endpoint: Endpoint[Q, R],
-        *,
-        concurrency: int = CONCURRENCY_COUNT,
-        middleware: Sequence[Middleware] = (),
-    ) -> Responds[Q, R]:
+    def respond(self, endpoint: Endpoint[Q, R], **options: Unpack[ResponderOptions]) -> Responds[Q, R]:
         """Answer the requests of an endpoint with what the handler returns.
 
-        If it raises, the caller gets `RequestFailed` with the exception's words; nothing is retried.
+        If it raises, the caller gets `RequestFailed` with the exception's words; nothing is retried. The arguments are
+        among those of `subscribe`.
         """
-
-        def decorate(function: Callable[..., Any], /) -> Callable[..., Any]:
-            self._add(
-                declare(
-                    function, kind="request", topic=endpoint, group=endpoint.name, concurrency=concurrency,
-                    middleware=(*self._shared, *middleware),
-                )
-            )  # fmt: skip
-            return function
-
-        return decorate
+        return self._declares("request", endpoint, None, options)
 
     def include(self, router: Router) -> None:
         """Take over every handler that `router` has by now.
@@ -208,9 +103,24 @@ class Router:
             self._check(spec)
         self._specs += router._specs
 
-    def _add(self, spec: HandlerSpec) -> None:
-        self._check(spec)
-        self._specs.append(spec)
+    def _declares(
+        self,
+        kind: Kind,
+        topic: Topic[Any] | Endpoint[Any, Any] | str,
+        group: str | None,
+        options: ResponderOptions,  # or `HandlerOptions`, which are those and more
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        known = ResponderOptions if kind == "request" else HandlerOptions
+        check_names(options, known.__annotations__)
+        options["middleware"] = (*self._shared, *options.get("middleware", ()))
+
+        def decorate(function: Callable[..., Any], /) -> Callable[..., Any]:
+            spec = declare(function, kind=kind, topic=topic, group=group, **options)
+            self._check(spec)
+            self._specs.append(spec)
+            return function
+
+        return decorate
 
     def _check(self, new: HandlerSpec) -> None:
         """Refuse a second handler for the same messages: each message of a group goes to one."""
