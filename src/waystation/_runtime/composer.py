@@ -152,12 +152,8 @@ class Composer:
         if key is not None:
             _checked_key(key)
         delayed = delay is not None or at is not None
-        if (
-            delayed
-            or priority is not None
-            or dedupe_key is not None
-            or (require is not None and require > plan.durability)
-        ):
+        wishes = delayed or priority is not None or dedupe_key is not None
+        if wishes or (require is not None and require > plan.durability):
             plan.check_wishes(priority, dedupe_key, require, delayed=delayed)
         if message_id is not None:
             _check_text(message_id, "message_id")
