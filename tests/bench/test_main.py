@@ -1,6 +1,8 @@
 """`waystation bench`: what is measured, what is printed, what is written; never how fast."""
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 
 from waystation import ConfigurationError, bench
 from waystation.bench import GROUPS, Measurement, main, select
+from waystation.bench.processes import scratch_folder
 from waystation.bench.report import Figure, MeasurementFailed, summarise
 from waystation.bench.scale import Scale
 
@@ -69,3 +72,24 @@ def test_a_failed_measurement_is_told_and_the_others_are_reported(
     assert bench.main(group="test", only=None, quick=True, json_path=path) == 1
     assert "broken failed: 3 sent, 2 arrived" in capsys.readouterr().err
     assert [figure["name"] for figure in json.loads(path.read_bytes())] == ["whole"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_benchmark_that_is_told_to_end_takes_its_scratch_folder_along(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    folders = list[Path]()
+
+    def told(scale: Scale) -> Iterator[Figure]:
+        with scratch_folder() as folder:
+            folders.append(folder)
+            os.kill(os.getpid(), number)
+            yield summarise("told", "s", [1.0])
+
+    monkeypatch.setitem(GROUPS, "test", (Measurement(("told",), told),))
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as exit_info:
+        main(group="test", only=None, quick=True, json_path=None)
+    assert exit_info.value.code == 128 + number
+    assert signal.getsignal(number) is before
+    assert not folders[0].exists()

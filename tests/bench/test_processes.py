@@ -1,12 +1,26 @@
 """Workers are real processes that end with their benchmark, and the limits are measured between two of them."""
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from waystation.bench import limits
-from waystation.bench.processes import Worker, rss_peak_mib, scratch_folder
+from waystation.bench.processes import Worker, ended_in_order, rss_peak_mib, scratch_folder
 from waystation.bench.report import MeasurementFailed
+
+#: A benchmark that waits for its worker, which waits for it.
+MEASURING = """
+from waystation.bench.processes import Worker, ended_in_order, scratch_folder
+with ended_in_order(), scratch_folder() as folder:
+    with Worker("raw-write", path=str(folder / "raw.db"), total=1, size_bytes=128) as worker:
+        assert worker.answer() == "ready"
+        print(folder, worker.pid, flush=True)
+        worker.answer()
+"""
 
 
 def test_a_raw_log_carries_every_order_between_two_processes(tmp_path: Path) -> None:
@@ -39,6 +53,27 @@ def test_the_scratch_folder_is_removed_with_all_that_is_in_it() -> None:
     with scratch_folder() as folder:
         (folder / "raw.db").write_bytes(b"x")
     assert not folder.exists()
+
+
+def test_a_process_that_is_told_to_end_takes_its_workers_and_its_folder_along() -> None:
+    program = subprocess.Popen([sys.executable, "-c", MEASURING], stdout=subprocess.PIPE, text=True)
+    with program:
+        assert program.stdout is not None
+        folder, worker = program.stdout.readline().split()
+        program.terminate()
+    assert program.returncode == 128 + signal.SIGTERM
+    assert not Path(folder).exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(worker), 0)
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ended_in_order():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_the_peak_of_memory_is_at_least_an_interpreter() -> None:

@@ -19,6 +19,7 @@ from rich.console import Console
 from waystation import ConfigurationError
 
 from . import memory, sqlite
+from .processes import ended_in_order
 from .report import Figure, MeasurementFailed, peer_lines, to_json, to_table
 from .scale import FULL, QUICK, Scale
 
@@ -69,14 +70,15 @@ def main(*, group: str | None, only: str | None, quick: bool, json_path: Path | 
     console.print(machine(), highlight=False, soft_wrap=True)
     figures: list[Figure] = []
     failed = False
-    for measurement in measurements:
-        wanted = [name for name in measurement.names if only in (None, name)]
-        log.print(f"measuring {', '.join(wanted)} …", style="dim", highlight=False)
-        try:
-            figures += [f for f in measurement.measure(QUICK if quick else FULL) if f.name in wanted]
-        except MeasurementFailed as error:
-            log.print(f"{', '.join(wanted)} failed: {error}", style="red", highlight=False)
-            failed = True
+    with ended_in_order():
+        for measurement in measurements:
+            wanted = [name for name in measurement.names if only in (None, name)]
+            log.print(f"measuring {', '.join(wanted)} …", style="dim", highlight=False)
+            try:
+                figures += [f for f in measurement.measure(QUICK if quick else FULL) if f.name in wanted]
+            except MeasurementFailed as error:
+                log.print(f"{', '.join(wanted)} failed: {error}", style="red", highlight=False)
+                failed = True
     console.print(to_table(figures))
     for line in peer_lines(figures):
         console.print(line, highlight=False, style="dim")

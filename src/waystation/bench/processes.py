@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any, Self, cast
 
 import msgspec
@@ -59,6 +61,11 @@ class Worker:
         self._stdout.close()
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         """Whether the process has not ended yet."""
         return self._process.poll() is None
@@ -75,8 +82,9 @@ class Worker:
             MeasurementFailed: The worker ended instead, or stayed silent for too long.
         """
         watchdog = threading.Timer(SILENCE_S_MAX, self._process.kill)
-        watchdog.start()
+        watchdog.daemon = True  # a signal may come before it can be cancelled, and nothing should wait for it
         try:
+            watchdog.start()
             line = self._stdout.readline()
         finally:
             watchdog.cancel()
@@ -108,6 +116,37 @@ class Channel:
         """Say that everything is prepared, and block until the parent says to go on."""
         self.say("ready")
         self.wait()
+
+
+@contextmanager
+def ended_in_order() -> Iterator[None]:
+    """Have SIGTERM and SIGHUP end the block as Ctrl-C does, so that workers and scratch folders do not stay behind.
+
+    What is ignored, as SIGHUP under nohup, stays ignored. A second signal ends the process at once.
+
+    Raises:
+        SystemExit: With 128 and the signal's number.
+    """
+    before = {
+        number: handler
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if (handler := signal.getsignal(number)) is not signal.SIG_IGN
+    }
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def end(number: int, _: FrameType | None) -> None:
+        restore()
+        raise SystemExit(128 + number)
+
+    for number in before:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        restore()
 
 
 @contextmanager
