@@ -253,6 +253,21 @@ def test_purging_everything_asks_first(shop: Shop) -> None:
     shop.type("dead", "purge", URL, "--all", stdin="n\n", status=1)
 
 
+def test_what_is_scheduled_can_be_found_and_moved(shop: Shop) -> None:
+    message_id = published(shop, "orders.placed", ORDER, "--delay", "1h")["message_id"]
+    published(shop, "parcels.sent", "1", "--delay", "3h")
+    (found,) = answer(shop.type("schedule", "list", URL, "--topic", "orders.*", "--json"))
+    assert found["message"]["id"] == message_id
+    assert len(answer(shop.type("schedule", "list", URL, "--before", "2h", "--json"))) == 1
+    shop.type("schedule", "move", URL, message_id, "2033-01-31T09:00:00+01:00")
+    due = [row["due"] for row in answer(shop.type("schedule", "list", URL, "--json"))]
+    assert due[1] == "2033-01-31T08:00:00.000Z"
+    moved = shop.type("schedule", "move", URL, message_id, "2m")
+    assert moved.stdout.startswith(f"{message_id} moved to 20")
+    assert len(answer(shop.type("schedule", "list", URL, "--before", "2.5m", "--json"))) == 1
+    shop.type("schedule", "move", URL, "nobody-1", "2m", status=1)
+
+
 def test_what_is_scheduled_can_be_listed_and_cancelled(shop: Shop) -> None:
     message_id = published(shop, "orders.placed", ORDER, "--delay", "1h")["message_id"]
     (waiting,) = answer(shop.type("schedule", "list", URL, "--json"))
@@ -287,6 +302,8 @@ def test_doctor_tells_versions_capabilities_and_what_it_found(shop: Shop) -> Non
         (["publish", URL, "orders.placed", "1", "--delay", "soon"], "--delay='soon' is not a duration"),
         (["publish", URL, "orders.placed", "--bytes-file", "blob", "--text", "x"], "give one of BODY"),
         (["dead", "show", URL, "9" * 20], "is not the number of a dead letter"),
+        (["schedule", "move", URL, "a-1", "2033-01-31T09:00"], "is not a time with its zone"),
+        (["schedule", "list", URL, "--topic", "orders..x"], "is not a topic name"),
         (["dead", "show", URL, "first"], "'first' is not the number of a dead letter"),
         (["dead", "retry", URL], "use --all"),
         (["bench", "kafka"], "no group 'kafka'"),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from .duration import Instant
 from .message import Message
 from .ports import Start
 
@@ -97,8 +98,16 @@ class Inspector(Protocol):
     async def purge_dead(self, numbers: Sequence[int]) -> int:
         """Delete dead letters for good; return how many there were."""
 
-    async def scheduled(self, *, limit: int = 100) -> Sequence[ScheduledInfo]:
-        """Return messages that wait for their time, the next one first."""
+    async def scheduled(
+        self, *, pattern: str = "#", before: Instant | None = None, limit: int = 100
+    ) -> Sequence[ScheduledInfo]:
+        """Return messages that wait for their time, the next one first: of topics that fit, due before a time."""
+
+    async def move_scheduled(self, message_id: str, at: Instant) -> bool:
+        """Let a message wait for another time, earlier or later; False if it is not there (any more).
+
+        What has passed means now. When the message expires stays as it was.
+        """
 
     async def cancel_scheduled(self, message_id: str) -> bool:
         """Delete a message that waits for its time; False if it is not there (any more)."""

@@ -5,16 +5,20 @@ Reading uses short transactions and copies rows out, so that it never keeps the 
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 
 import apsw
+from msgspec.structs import replace
 
 from .._core.inspection import DeadInfo, GroupInfo, ScheduledInfo, TopicInfo
 from .._core.message import TEXT, Message
 from .._core.ports import Start
+from .._core.topic import matches
 from .groups import group_id, place, places_of, topics_matching
 from .rows import Row, fetch, fetch_one
-from .segment import DamagedSegment, decode_segment, unpack
+from .segment import DamagedSegment, decode_segment, pack, unpack
 
 _TOPICS = """
     SELECT t.id, t.name, t.next_offset, coalesce(sum(s.count), 0), coalesce(sum(length(s.messages)), 0),
@@ -132,10 +136,28 @@ def purge_dead(connection: apsw.Connection, numbers: Sequence[int]) -> int:
     return connection.total_changes() - before
 
 
-def scheduled(connection: apsw.Connection, limit: int) -> list[ScheduledInfo]:
-    """Return messages that wait for their time, the next one first."""
-    rows = fetch(connection, "SELECT due, message FROM bus_scheduled ORDER BY due LIMIT ?", (limit,))
-    return [ScheduledInfo(message=unpack(message)[0], due=due) for due, message in rows]
+def scheduled(
+    connection: apsw.Connection, limit: int, pattern: str = "#", before: float = math.inf
+) -> list[ScheduledInfo]:
+    """Return messages that wait for their time, the next one first: of topics that fit, due before a time."""
+    rows = connection.execute(
+        "SELECT topic, due, message FROM bus_scheduled WHERE due < ? ORDER BY due", (before,)
+    )
+    fitting = ((due, message) for topic, due, message in rows if matches(pattern, topic))
+    return [
+        ScheduledInfo(message=unpack(message)[0], due=due)
+        for due, message in itertools.islice(fitting, limit)
+    ]
+
+
+def move_scheduled(connection: apsw.Connection, message_id: str, due: float) -> bool:
+    """Let a message wait for another time."""
+    rows = fetch(connection, "SELECT id, message FROM bus_scheduled WHERE message_id = ?", (message_id,))
+    for row_id, data in rows:
+        message, damage = unpack(data)
+        moved = pack(replace(message, deliver_at=due)) if damage is None else data
+        connection.execute("UPDATE bus_scheduled SET due = ?, message = ? WHERE id = ?", (due, moved, row_id))
+    return bool(rows)
 
 
 def cancel_scheduled(connection: apsw.Connection, message_id: str) -> bool:

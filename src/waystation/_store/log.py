@@ -231,8 +231,8 @@ class Log:
 
     def _schedule(self, message: Message) -> None:
         self._connection.execute(
-            "INSERT INTO bus_scheduled (message_id, due, message) VALUES (?, ?, ?)",
-            (message.id, message.deliver_at, pack(message)),
+            "INSERT INTO bus_scheduled (message_id, topic, due, message) VALUES (?, ?, ?, ?)",
+            (message.id, message.topic, message.deliver_at, pack(message)),
         )
 
     def _add_replies(self, replies: list[Message], now: float) -> None:

@@ -111,6 +111,7 @@ CREATE INDEX bus_dead_group ON bus_dead (group_id, topic);
 CREATE TABLE bus_scheduled (
     id         INTEGER PRIMARY KEY,
     message_id TEXT NOT NULL,
+    topic      TEXT NOT NULL,
     due        REAL NOT NULL,
     message    BLOB NOT NULL
 ) STRICT;

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+from datetime import UTC, datetime
+from typing import Any
+
+from msgspec.structs import replace
 
 from ..._core.delivery import ACCEPT
 from ..._core.ports import Feed
@@ -78,6 +82,49 @@ class Timing(Suite):
             assert not await world.inspector.cancel_scheduled(late.id)
             assert not await world.inspector.scheduled()
             await world.nothing_comes(feed)
+
+    async def test_c22_a_moved_message_comes_at_its_new_time(self) -> None:
+        """Earlier than it would have, or later, or now; also while a feed waits for the old time."""
+        async with self.world("delayed_send", "inspectable") as world:
+            feed = await world.feed()
+            now = world.clock.time()
+            first, second, third = (world.message(deliver_at=now + s) for s in (10, 20, 3600))
+            await world.send(first, second, third)
+            assert await world.inspector.move_scheduled(first.id, now + 30)
+            assert await world.inspector.move_scheduled(third.id, datetime.fromtimestamp(now - 1, UTC))
+            (moved,) = await world.handle(feed, 1)
+            assert moved.message == replace(third, deliver_at=now - 1)
+            listed = await world.inspector.scheduled()
+            assert [(info.message.id, info.due) for info in listed] == [
+                (second.id, now + 20),
+                (first.id, now + 30),
+            ]
+            await world.clock.advance(20.5)
+            assert ids(await world.handle(feed, 1)) == [second.id]
+            await world.nothing_comes(feed)
+            await world.clock.advance(10)
+            assert ids(await world.handle(feed, 1)) == [first.id]
+            assert not await world.inspector.move_scheduled(first.id, now + 60)
+            await world.nothing_comes(feed)
+
+    async def test_c22_what_waits_is_found_by_topic_and_time(self) -> None:
+        """As many as asked for, the next one first."""
+        async with self.world("delayed_send", "inspectable") as world:
+            now = world.clock.time()
+            for topic, delay_s in (("orders.paid", 30), ("orders.placed", 10), ("parcels.sent", 20)):
+                await world.send(world.message(topic=topic, deliver_at=now + delay_s))
+
+            async def found(**wanted: Any) -> list[str]:
+                return [info.message.topic for info in await world.inspector.scheduled(**wanted)]
+
+            assert await found() == ["orders.placed", "parcels.sent", "orders.paid"]
+            assert await found(limit=2) == ["orders.placed", "parcels.sent"]
+            assert await found(pattern="orders.*") == ["orders.placed", "orders.paid"]
+            assert await found(pattern="orders.*", limit=1) == ["orders.placed"]
+            assert await found(before=datetime.fromtimestamp(now + 30, UTC)) == [
+                "orders.placed",
+                "parcels.sent",
+            ]
 
 
 async def _collect(feed: Feed, count: int) -> list[str]:

@@ -7,13 +7,13 @@ database in it, so it has no `transactions`.
 from __future__ import annotations
 
 import asyncio
-import heapq
 import itertools
 import math
 from collections.abc import Sequence
 
 from ..._core.capabilities import Capabilities
 from ..._core.delivery import DeadLetter, Durability, Receipt, SendOutcome
+from ..._core.duration import Instant, unix_time
 from ..._core.errors import ConfigurationError, Disconnected, SendRejected
 from ..._core.inspection import DeadInfo, GroupInfo, ScheduledInfo, TopicInfo
 from ..._core.limits import BATCH_MESSAGES_MAX, MEMORY_TOPIC_MESSAGES_MAX
@@ -23,6 +23,7 @@ from ..._core.topic import check_name, is_pattern, is_reply_address, matches
 from ..._core.url import TransportURL
 from .feed import GroupFeed, Mailbox
 from .place import Log, Place
+from .schedule import Schedule
 
 _CAPABILITIES = Capabilities(
     name="memory",
@@ -56,7 +57,7 @@ class MemoryTransport:
         self._mailboxes: dict[str, Mailbox] = {}
         self._subscriptions: dict[tuple[str, str], Subscription] = {}
         self._feeds: list[GroupFeed] = []
-        self._scheduled: list[tuple[float, int, Message]] = []  # heap of (due, number, message)
+        self._schedule = Schedule()
         self._dead: dict[int, DeadInfo] = {}
         self._numbers = itertools.count(1)
         self._alarm: Timer | None = None
@@ -141,7 +142,8 @@ class MemoryTransport:
             if message.deliver_at is None or message.deliver_at <= self.clock.time():
                 ways[message.topic].messages.append(message)
             else:
-                self._schedule(message, message.deliver_at)
+                self._schedule.add(message, message.deliver_at)
+                self._ring_for_schedule()
         for way in ways.values():
             way.wake()
         self._sent_in_turn += len(messages)
@@ -156,10 +158,6 @@ class MemoryTransport:
             # Where nobody waits for an answer any more, it is dropped.
             return self._mailboxes.get(topic) or Mailbox(self, topic)
         return self._log(topic)
-
-    def _schedule(self, message: Message, due: float) -> None:
-        heapq.heappush(self._scheduled, (due, next(self._numbers), message))
-        self._ring_for_schedule()
 
     async def open_feed(self, subscription: Subscription, /) -> Feed:
         """Start receiving.
@@ -223,8 +221,7 @@ class MemoryTransport:
         """Deliver what is due and take back what was leased for too long."""
         self._alarm, self._alarm_at = None, math.inf
         now, wall = self.clock.monotonic(), self.clock.time()
-        while self._scheduled and self._scheduled[0][0] <= wall:
-            _, _, message = heapq.heappop(self._scheduled)
+        for message in self._schedule.take_due(wall):
             log = self._log(message.topic)
             log.messages.append(message)
             log.wake()
@@ -234,8 +231,7 @@ class MemoryTransport:
         self._ring_for_schedule()
 
     def _ring_for_schedule(self) -> None:
-        if self._scheduled:
-            self.ring_at(self.clock.monotonic() + self._scheduled[0][0] - self.clock.time())
+        self.ring_at(self.clock.monotonic() + self._schedule.next_due - self.clock.time())
 
     def _places(self, group: str | None = None) -> list[Place]:
         places = [place for log in self._logs.values() for place in log.places.values()]
@@ -299,20 +295,23 @@ class MemoryTransport:
         """Delete dead letters for good; return how many there were."""
         return len([self._dead.pop(number) for number in set(numbers) if number in self._dead])
 
-    async def scheduled(self, *, limit: int = 100) -> Sequence[ScheduledInfo]:
-        """Return messages that wait for their time, the next one first."""
-        return [
-            ScheduledInfo(message=message, due=due)
-            for due, _, message in heapq.nsmallest(limit, self._scheduled)
-        ]
+    async def scheduled(
+        self, *, pattern: str = "#", before: Instant | None = None, limit: int = 100
+    ) -> Sequence[ScheduledInfo]:
+        """Return messages that wait for their time, the next one first: of topics that fit, due before a time."""
+        return self._schedule.find(
+            pattern, math.inf if before is None else unix_time(before, name="before"), limit
+        )
+
+    async def move_scheduled(self, message_id: str, at: Instant) -> bool:
+        """Let a message wait for another time; False if it is not there (any more)."""
+        found = self._schedule.move(message_id, unix_time(at, name="at"))
+        self._ring_for_schedule()
+        return found
 
     async def cancel_scheduled(self, message_id: str) -> bool:
         """Delete a message that waits for its time; False if it is not there (any more)."""
-        kept = [entry for entry in self._scheduled if entry[2].id != message_id]
-        found = len(kept) < len(self._scheduled)
-        heapq.heapify(kept)
-        self._scheduled = kept
-        return found
+        return bool(self._schedule.cancel(message_id))
 
     async def seek(self, group: str, pattern: str, start: Start) -> None:
         """Move a group's place on every topic that the pattern fits. Deliveries in flight are taken back.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import secrets
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ import apsw
 
 from ..._core.capabilities import Capabilities
 from ..._core.delivery import Durability, SendOutcome
+from ..._core.duration import Instant, unix_time
 from ..._core.errors import ConfigurationError, Disconnected
 from ..._core.inspection import DeadInfo, GroupInfo, ScheduledInfo, TopicInfo
 from ..._core.message import Message
@@ -173,9 +175,17 @@ class SqliteTransport:
         """Delete dead letters for good."""
         return await self._change(lambda connection: inspect.purge_dead(connection, numbers))
 
-    async def scheduled(self, *, limit: int = 100) -> Sequence[ScheduledInfo]:
-        """Return messages that wait for their time, the next one first."""
-        return await self._read(lambda connection: inspect.scheduled(connection, limit))
+    async def scheduled(
+        self, *, pattern: str = "#", before: Instant | None = None, limit: int = 100
+    ) -> Sequence[ScheduledInfo]:
+        """Return messages that wait for their time, the next one first: of topics that fit, due before a time."""
+        end = math.inf if before is None else unix_time(before, name="before")
+        return await self._read(lambda connection: inspect.scheduled(connection, limit, pattern, end))
+
+    async def move_scheduled(self, message_id: str, at: Instant) -> bool:
+        """Let a message wait for another time; False if it is not there (any more)."""
+        due = unix_time(at, name="at")
+        return await self._change(lambda connection: inspect.move_scheduled(connection, message_id, due))
 
     async def cancel_scheduled(self, message_id: str) -> bool:
         """Delete a message that waits for its time; False if it is not there (any more)."""
