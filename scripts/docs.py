@@ -29,7 +29,7 @@ from typer.core import TyperArgument
 import waystation
 from waystation import Bus
 from waystation._core import errors, exitcode, limits
-from waystation._core.capabilities import MEANING, Capabilities
+from waystation._core.capabilities import FACTS, Capabilities
 from waystation.cli.app import build
 
 ROOT = Path(__file__).parent.parent
@@ -96,6 +96,7 @@ def generated(name: str) -> str:
     parts: dict[str, Callable[[], str]] = {
         "limits": limits_table,
         "capabilities": capabilities_table,
+        "contract": contract_table,
         "errors": error_tree,
         "commands": commands,
         "exit-codes": exit_codes,
@@ -174,9 +175,25 @@ def capabilities_table() -> str:
         ["strongest durability of a send", *(f"`{capabilities.send.name}`" for capabilities in found)],
         ["largest body", *(f"{capabilities.message_bytes_max >> 20} MiB" for capabilities in found)],
     ]
-    for need, meaning in MEANING.items():
-        rows.append([f"`{need}`: {meaning}", *("yes" if getattr(each, need) else "no" for each in found)])
+    for need, fact in FACTS.items():
+        rows.append([f"`{need}`: {fact.meaning}", *(each.support(need) for each in found)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def contract_table() -> str:
+    """What in a program asks for each fact, and what becomes of it where the transport does not have it."""
+    rows = []
+    for need, fact in FACTS.items():
+        without = (
+            f"added: {fact.added}"
+            if fact.added
+            else f"refused; instead: {fact.instead}"
+            if fact.instead
+            else "refused"
+        )
+        allowed = f". With `allow=`: {fact.accepted}" if fact.accepted else ""
+        rows.append(f"| `{need}` | {fact.asked_by or 'only `needs=`'} | {without}{allowed} |")
+    return "\n".join(["| fact | asked for by | where the transport lacks it |", "|---|---|---|", *rows])
 
 
 def conformance_rules() -> str:

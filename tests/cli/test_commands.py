@@ -282,7 +282,9 @@ def test_doctor_tells_versions_capabilities_and_what_it_found(shop: Shop) -> Non
     published(shop, "orders.placed", "1")
     report = answer(shop.type("doctor", URL, "--json"))
     assert report["durability"]["level"] == "FLUSHED"
-    assert {"capability", "value", "meaning"} == set(report["capabilities"][0])
+    assert {"capability", "support", "meaning"} == set(report["capabilities"][0])
+    support = {row["capability"]: row["support"] for row in report["capabilities"]}
+    assert (support["transactions"], support["expiry"]) == ("native", "added")
     assert report["facts"]
     text = shop.type("doctor", URL).stdout
     assert "survives a power cut" in text

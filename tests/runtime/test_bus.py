@@ -373,6 +373,43 @@ async def test_a_handler_whose_needs_are_not_met_is_refused_before_any_io(tmp_pa
     assert (caught.value.capability, caught.value.transport) == ("transactions", "memory")
 
 
+async def test_a_medium_that_lacks_what_a_handler_asks_for_is_refused_with_the_way_out() -> None:
+    bus = Bus("memory://")
+
+    @bus.subscribe(orders, group="billing", needs=["persistent"])
+    async def pay(order: Order) -> None: ...
+
+    with pytest.raises(UnsupportedCapability) as caught:
+        await bus.run()
+    assert "pay() at " in str(caught.value)
+    assert str(caught.value).endswith(
+        "needs a transport that keeps messages when every process has ended; 'memory' does not (persistent=False): "
+        "use another URL, or do without"
+    )
+
+
+def test_a_handler_asks_by_its_options_for_what_they_rest_on() -> None:
+    bus, told = Bus("memory://"), Bus("memory://")
+    bus.subscribe(orders, group="a")(double_nothing)
+    told.subscribe(orders, group="b", ordered=False, start=7, needs=["persistent"])(double_nothing)
+    told.subscribe(orders, group="c", allow=["ordered_by_key", "redelivers_unsettled"])(double_nothing)
+    found = [set(spec.requirements) for spec in (*bus._specs, *told._specs)]
+    assert found == [
+        {"groups", "redelivers_unsettled", "ordered_by_key"},
+        {"groups", "redelivers_unsettled", "replay", "persistent"},
+        {"groups"},
+    ]
+
+
+def test_a_need_that_nobody_knows_is_refused_where_it_is_declared() -> None:
+    bus = Bus("memory://")
+    wrong: Any = ["persistant"]
+    with pytest.raises(ConfigurationError, match="did you mean 'persistent'"):
+        bus.subscribe(orders, group="a", needs=wrong)(double_nothing)
+    with pytest.raises(ConfigurationError, match="cannot be done without"):
+        bus.handle(orders, allow=["groups"])(double_nothing)
+
+
 async def test_hooks_and_lifespan_surround_the_handlers() -> None:
     seen: list[str] = []
 

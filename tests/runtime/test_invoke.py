@@ -163,7 +163,7 @@ def test_a_transaction_is_awaited_so_its_handler_is_async() -> None:
     async def charge_async(order: Order, tx: Transaction) -> None: ...
 
     assert "'async def'" in refusal(charge)
-    assert "transactions" in subscribed(charge_async).needs
+    assert "transactions" in subscribed(charge_async).requirements
 
 
 def test_a_result_needs_a_place_to_go() -> None:

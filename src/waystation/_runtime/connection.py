@@ -169,7 +169,7 @@ def check_needs(specs: Sequence[HandlerSpec], routes: Routes, transports: Sequen
         UnsupportedCapability: In a sentence with the handler, the fact and the transport.
     """
     for spec, transport in placements(specs, routes, transports):
-        for need in spec.needs:
+        for need in spec.requirements:
             transport.capabilities.require(need, by=f"the handler {spec.invocation.signature.name}")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, Unpack
 
-from .._core.capabilities import Need
+from .._core.capabilities import Need, check_allowed, check_needs
 from .._core.codec import check_type
 from .._core.errors import ConfigurationError
 from .._core.limits import CONCURRENCY_COUNT
@@ -35,6 +35,8 @@ class HandlerOptions(ResponderOptions, total=False):
     ordered: bool
     publishes: Topic[Any] | None
     batch: int | None
+    needs: Sequence[Need]
+    allow: Sequence[Need]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,8 @@ class HandlerSpec:
     ordered: bool = True
     publishes: Topic[Any] | None = None
     batch: int | None = None
+    needs: Sequence[Need] = ()
+    allow: Sequence[Need] = ()
 
     @property
     def name(self) -> str:
@@ -75,14 +79,18 @@ class HandlerSpec:
         return Subscription(pattern=self.topic.name, group=self.group, start=self.start, ordered=self.ordered)
 
     @property
-    def needs(self) -> tuple[Need, ...]:
-        """Facts that the transport of its topic must have."""
-        needs: list[Need] = ["groups"]
-        if self.kind == "request":
-            needs.append("request_reply")
-        if self.invocation.plan.takes_transaction:
-            needs.append("transactions")
-        return tuple(needs)
+    def requirements(self) -> tuple[Need, ...]:
+        """Facts that its medium must give: what its options imply and what it asks for, less what may be missing."""
+        implied: dict[Need, bool] = {
+            "groups": True,
+            "request_reply": self.kind == "request",
+            "redelivers_unsettled": self.kind != "request",
+            "ordered_by_key": self.kind != "request" and self.ordered,
+            "replay": not isinstance(self.start, str),
+            "transactions": self.invocation.plan.takes_transaction,
+        }
+        wanted = dict.fromkeys([*(need for need, wanted in implied.items() if wanted), *self.needs])
+        return tuple(need for need in wanted if need not in self.allow)
 
 
 def declare(
@@ -167,3 +175,5 @@ def _check_options(options: HandlerOptions) -> None:
         raise ConfigurationError(f"concurrency={concurrency} must be 1 or more")
     if publishes is not None and (not isinstance(publishes, Topic) or is_pattern(publishes.name)):
         raise ConfigurationError(f"publishes={publishes!r} must be a Topic whose name has no wildcard")
+    check_needs(options.get("needs", ()), what="needs")
+    check_allowed(options.get("allow", ()), options.get("needs", ()))

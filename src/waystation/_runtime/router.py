@@ -71,6 +71,9 @@ class Router:
                 are, unless it is False.
             publishes: Where what the handler returns is published, before its message is accepted.
             batch: Messages given at most in one call, as a list.
+            needs: What the medium must give besides what the other arguments ask for, such as `["persistent"]`; one
+                that does not is refused before any I/O.
+            allow: What it may do without: `"ordered_by_key"`, `"redelivers_unsettled"`.
         """
         return self._declares("event", topic, group, options)
 

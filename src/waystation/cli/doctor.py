@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from waystation import Bus, __version__
-from waystation._core.capabilities import MEANING, Capabilities
+from waystation._core.capabilities import FACTS, Capabilities, Fact, Need
 from waystation._core.delivery import Durability
 
 from .output import Row, console, print_json, show_facts, show_rows
@@ -84,14 +84,28 @@ def _version(package: str) -> str:
 
 
 def _capabilities(capabilities: Capabilities) -> list[Row]:
-    facts = capabilities.facts()
     rows: list[Row] = [
-        {"capability": name, "value": facts[name] == "True", "meaning": meaning}
-        for name, meaning in MEANING.items()
+        {
+            "capability": need,
+            "support": capabilities.support(need),
+            "meaning": _meaning(capabilities, need, fact),
+        }
+        for need, fact in FACTS.items()
     ]
     limit = {
         "capability": "message_bytes_max",
-        "value": capabilities.message_bytes_max,
+        "support": capabilities.message_bytes_max,
         "meaning": "largest body",
     }
     return [*rows, limit]
+
+
+def _meaning(capabilities: Capabilities, need: Need, fact: Fact) -> str:
+    """What a fact means; if Waystation adds it, how; if it is refused, the way out."""
+    match capabilities.support(need):
+        case "added":
+            return f"{fact.meaning}: {fact.added}"
+        case "refused" if fact.instead:
+            return f"{fact.meaning}; instead: {fact.instead}"
+        case _:
+            return fact.meaning

@@ -17,9 +17,10 @@ on a capability which the transport does not claim is skipped.
 import pytest
 
 # So that a failing assertion says what it compared; before the modules are imported, or it comes too late.
-_PARTS = ("delivering", "ending", "looking", "ordering", "settling", "timing", "world")
+_PARTS = ("claiming", "delivering", "ending", "looking", "ordering", "settling", "timing", "world")
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in _PARTS))
 
+from .claiming import Claiming  # noqa: E402
 from .delivering import Delivering  # noqa: E402
 from .ending import Ending  # noqa: E402
 from .looking import Looking  # noqa: E402
@@ -31,5 +32,5 @@ from .world import Suite, World  # noqa: E402
 __all__ = ["TransportConformance", "World"]
 
 
-class TransportConformance(Delivering, Settling, Ordering, Timing, Looking, Ending, Suite):
+class TransportConformance(Delivering, Settling, Ordering, Timing, Looking, Ending, Claiming, Suite):
     """All rules. A subclass says how to `make` its transport."""

@@ -34,6 +34,7 @@ _CAPABILITIES = Capabilities(
     redelivers_unsettled=True,
     request_reply=True,
     inspectable=True,
+    replay=True,
 )
 
 

@@ -51,6 +51,7 @@ _CAPABILITIES = Capabilities(
     request_reply=True,
     transactions=True,
     inspectable=True,
+    replay=True,
 )
 
 

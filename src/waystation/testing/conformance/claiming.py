@@ -1,0 +1,34 @@
+"""Claims: what is not claimed is refused, what is claimed is there."""
+
+from __future__ import annotations
+
+import pytest
+
+from ..._core.capabilities import FACTS
+from ..._core.errors import UnsupportedCapability
+from ..._core.inspection import Inspector
+from ..._core.ports import Transactional
+from .world import Suite
+
+
+class Claiming(Suite):
+    """C-44."""
+
+    async def test_c44_what_is_not_claimed_is_refused_in_a_sentence(self) -> None:
+        """With the fact, the transport and the way out; before and after it was opened."""
+        async with self.world() as world:
+            capabilities = world.transport.capabilities
+            for need, fact in FACTS.items():
+                if capabilities.support(need) != "refused":
+                    continue
+                with pytest.raises(UnsupportedCapability) as caught:
+                    capabilities.require(need, by="a subscription")
+                assert (caught.value.capability, caught.value.transport) == (need, capabilities.name)
+                assert fact.instead in str(caught.value)
+
+    async def test_c44_what_is_claimed_can_be_called_and_the_rest_cannot(self) -> None:
+        """Nobody finds methods of a capability that its transport does not claim."""
+        async with self.world() as world:
+            capabilities = world.transport.capabilities
+            assert isinstance(world.transport, Transactional) == capabilities.transactions
+            assert isinstance(world.transport, Inspector) == capabilities.inspectable
