@@ -1,7 +1,7 @@
 # What a developer types. `make` alone lists the targets; each installs what it needs into .venv first.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt bench docs clean
+.PHONY: help demo test faults soak check fmt bench docs clean
 
 # The first of these that is new enough builds .venv. Another one: make PYTHON=/path/to/python3
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
@@ -18,6 +18,12 @@ demo: .venv/installed ## replay 336,776 real departures through a store, and che
 
 test: .venv/tools ## the whole test suite (ARGS="-k retry" for a part)
 	$(BIN)/python -m pytest $(ARGS)
+
+faults: .venv/tools ## kill processes, cut the power and fill disks for half an hour (ARGS="--report FILE")
+	$(BIN)/python -m tests.faults --tier faults $(ARGS)
+
+soak: .venv/tools ## the same for 8 hours
+	$(BIN)/python -m tests.faults --tier soak $(ARGS)
 
 check: .venv/tools ## lint, format, types and the house rules
 	$(BIN)/ruff check

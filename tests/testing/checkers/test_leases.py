@@ -77,6 +77,10 @@ def test_a_settlement_that_was_refused_is_as_it_should_be() -> None:
     assert fencing([held("a", 0, 3, 4, outcome="info"), held("b", 2, 5, 6, attempt=2)]) == []
 
 
+def test_an_earlier_attempt_that_was_noted_late_accuses_nobody() -> None:
+    assert fencing([held("a", 0, 3, 4, attempt=2), held("b", 2, attempt=1)]) == []
+
+
 def test_a_zombies_settlement_that_counted_is_found() -> None:
     (found,) = fencing([held("a", 0, 3, 4), held("b", 2, attempt=2)])
     assert found == "a settled attempt 1 of m after b had begun attempt 2"

@@ -53,7 +53,8 @@ def fencing(held: Iterable[Held]) -> list[str]:
             if delivery.outcome != "ok" or delivery.asked_ns is None:
                 continue
             for later in deliveries[number + 1 :]:
-                if later.began_ns < delivery.asked_ns:
+                # A receiver that is not scheduled may note an earlier attempt later: only a later one accuses.
+                if later.attempt > delivery.attempt and later.began_ns < delivery.asked_ns:
                     wrong.append(
                         f"{delivery.proc} settled attempt {delivery.attempt} of {delivery.id} after {later.proc} had "
                         f"begun attempt {later.attempt}"
