@@ -14,9 +14,10 @@ from waystation.testing.history import History
 from .cuts import cut
 from .disk import Disk
 from .judge import Finding, Tally, conclude
+from .obstacles import NEXT_ROWS, next_version
 from .store import damage_in, opened
 from .town import Town
-from .workers import NEXT_ROWS, SUBSCRIPTION, TEXT, TOPIC, direct, next_version
+from .worker import SUBSCRIPTION, TEXT, TOPIC, direct
 
 
 async def first_starts(folder: Path, seed: int, count: int, longest_ms: int) -> Finding:

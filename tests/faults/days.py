@@ -14,7 +14,7 @@ from .judge import Finding, Rules, Tally, conclude
 from .kills import finish, kill_one
 from .store import drain, info, opened, read_books
 from .town import Life, Town, now_ns
-from .workers import SkewedClock
+from .worker import SkewedClock
 
 HOUR_S = 3600.0
 

@@ -14,7 +14,7 @@ from waystation.transports.sqlite import SqliteTransport
 from .judge import Finding, Rules, Tally, conclude, judge, met_by_faults
 from .store import Drained, damage_in, drain, ids_in, info, opened
 from .town import Town, now_ns
-from .workers import TEXT, TOPIC
+from .worker import TEXT, TOPIC
 
 #: Three that send and three that receive: on two processors everybody is now and then in the middle of something.
 ROLES = {"p": "produce", "q": "produce", "o": "outbox", "c": "consume", "d": "consume", "e": "consume"}

@@ -17,7 +17,7 @@ from waystation.transports.sqlite import SqliteTransport
 
 from .judge import Books
 from .town import Town
-from .workers import SUBSCRIPTION, TOPIC, direct
+from .worker import SUBSCRIPTION, TOPIC, direct
 
 #: How long draining may take after the last fault, back-off and the end of leases included, in seconds.
 SETTLED_WITHIN_S = 30.0

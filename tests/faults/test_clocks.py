@@ -14,7 +14,7 @@ from waystation._runtime.clock import SystemClock
 from waystation.transports.sqlite import SqliteTransport
 
 from .store import info, opened
-from .workers import SUBSCRIPTION, TEXT, TOPIC
+from .worker import SUBSCRIPTION, TEXT, TOPIC
 
 HOUR_S = 3600.0
 

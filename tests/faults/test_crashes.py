@@ -13,7 +13,7 @@ from waystation.transports.sqlite import SqliteTransport, desk
 
 from .store import info, opened
 from .town import Town
-from .workers import SUBSCRIPTION, TEXT, TOPIC, direct
+from .worker import SUBSCRIPTION, TEXT, TOPIC, direct
 
 
 async def send(transport: SqliteTransport, *bodies: str) -> list[SendOutcome]:

@@ -18,7 +18,7 @@ from waystation.transports.sqlite import SqliteTransport, sender
 
 from .disk import Disk, why_no_disk
 from .store import damage_in, info, opened, read_books
-from .workers import SUBSCRIPTION, TEXT, TOPIC
+from .worker import SUBSCRIPTION, TEXT, TOPIC
 
 SOME_BYTES = 20_000
 

@@ -14,8 +14,9 @@ from waystation._store.schema import APPLICATION_ID, MIGRATIONS, PAGE_BYTES, VER
 from waystation.transports.sqlite import SqliteTransport
 
 from .beginnings import half_migrated
+from .obstacles import next_version
 from .store import damage_in, info, opened
-from .workers import SUBSCRIPTION, TEXT, TOPIC, direct, next_version
+from .worker import SUBSCRIPTION, TEXT, TOPIC, direct
 
 
 def make(path: Path, version: int) -> None:

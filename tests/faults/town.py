@@ -25,7 +25,8 @@ from waystation.testing.history import Fault, History, events
 from waystation.testing.recording import SUFFIX, Event, Recorder
 
 from .disk import enter_private_mounts
-from .workers import Job, live
+from .worker import Job
+from .workers import live
 
 #: How long anything may take that other processes do, in seconds.
 PATIENCE_S = 30.0
