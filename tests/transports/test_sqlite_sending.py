@@ -116,6 +116,19 @@ async def test_what_is_published_at_the_same_time_shares_commits(path: Path) -> 
             assert 1 <= disk.flushes < 20
 
 
+async def test_a_file_is_the_same_by_each_of_its_names(path: Path, tmp_path: Path) -> None:
+    link = tmp_path / "elsewhere" / "link.db"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    async with opened(link) as transport:
+        (receipt,) = await transport.send(messages(1))
+        assert isinstance(receipt, Receipt)
+        assert receipt.durability is Durability.FLUSHED
+    assert sorted(each.name for each in link.parent.iterdir()) == ["link.db"], (
+        "its processes meet beside the file"
+    )
+
+
 @pytest.mark.parametrize("flush_settlements", [False, True])
 async def test_what_is_flushed_and_what_is_not(path: Path, flush_settlements: bool) -> None:
     with faulty_disk() as disk:

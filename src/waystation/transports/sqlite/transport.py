@@ -251,6 +251,7 @@ class _Opened:
     """What a transport has while it is open. Made in a thread: it opens files."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
+        path = Path(os.path.realpath(path))  # however it is called: beside the file is where its processes meet
         create(path)
         folder = wake_folder(path)
         folder.mkdir(mode=0o700, exist_ok=True)
