@@ -1,7 +1,7 @@
 # What a developer types. `make` alone lists the targets; each installs what it needs into .venv first.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults soak check fmt bench docs clean
+.PHONY: help demo test faults soak mutants check fmt bench docs clean
 
 # The first of these that is new enough builds .venv. Another one: make PYTHON=/path/to/python3
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
@@ -9,6 +9,7 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 HOUSE_RULES := tests/test_architecture.py tests/test_public_api.py tests/test_tidy.py tests/test_docs.py
+ENUMERATIONS := tests/store/test_crash_states.py tests/store/test_failing_disk.py tests/store/test_damaged_files.py
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,9 +22,14 @@ test: .venv/tools ## the whole test suite (ARGS="-k retry" for a part)
 
 faults: .venv/tools ## kill processes, cut the power and fill disks for half an hour (ARGS="--report FILE")
 	$(BIN)/python -m tests.faults --tier faults $(ARGS)
+	WAYSTATION_TIER=faults $(BIN)/python -m pytest --quiet $(ENUMERATIONS)
 
 soak: .venv/tools ## the same for 8 hours
 	$(BIN)/python -m tests.faults --tier soak $(ARGS)
+	WAYSTATION_TIER=soak $(BIN)/python -m pytest --quiet $(ENUMERATIONS)
+
+mutants: .venv/tools ## plant faults in the source, one at a time, and see that the tests find each (ARGS="--only NAME")
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 check: .venv/tools ## lint, format, types and the house rules
 	$(BIN)/ruff check

@@ -9,7 +9,6 @@ point can leave (`crash_states.py` says what kind of disk is modelled). Each is 
 
 from __future__ import annotations
 
-import os
 import random
 import secrets
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ import pytest
 from tests.store.crash_states import states
 from tests.store.recording_disk import Flush, Operation, forgetful_disk, recording_disk
 from tests.store.ruins import Content, Ruins, content_of, tables_of
+from tests.store.tier import TIER
 from tests.store.workload import Play, complaints
 from waystation._store import database
 from waystation._store.schema import APPLICATION_ID, MIGRATIONS, PAGE_BYTES, VERSION
@@ -33,7 +33,7 @@ STEPS = (
 
 #: What is run always: steps, and whether settlements are flushed. Chosen so that each step is there, and many follow a
 #: checkpoint, which starts the write-ahead log anew over its old content.
-SHORT = (
+SHORT: Sequence[tuple[Sequence[str], bool]] = (
     (("send", "accept", "checkpoint"), True),
     (("checkpoint", "retry", "bury"), True),
     (("transact", "checkpoint", "transact"), False),
@@ -42,12 +42,14 @@ SHORT = (
     (("reopen", "release", "claim"), True),
 )
 
-TIER = os.environ.get("WAYSTATION_TIER", "pr")
-WORKLOADS: Sequence[tuple[Sequence[str], bool]] = {
-    "pr": SHORT,
-    "faults": tuple(product(product(STEPS, repeat=2), (True, False))),
-    "soak": tuple(product(product(STEPS, repeat=3), (True, False))),
-}[TIER]
+WORKLOADS = [
+    pytest.param(steps, flushed, id="-".join(steps) + "-flushed" * flushed)
+    for steps, flushed in {
+        "pr": SHORT,
+        "faults": tuple(product(product(STEPS, repeat=2), (True, False))),
+        "soak": tuple(product(product(STEPS, repeat=3), (True, False))),
+    }[TIER]
+]
 
 #: States of one crash point that are opened.
 AT_MOST = {"pr": 4, "faults": 8, "soak": 16}[TIER]

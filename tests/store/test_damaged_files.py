@@ -6,7 +6,6 @@ never been written.
 
 from __future__ import annotations
 
-import os
 import random
 import secrets
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import pytest
 from tests.store.crash_states import SECTOR_BYTES, Image, states
 from tests.store.recording_disk import Operation, forgetful_disk, recording_disk
 from tests.store.ruins import Ruins
+from tests.store.tier import TIER
 from tests.store.workload import LATER, SUBSCRIPTION, TOPIC, Play, message, opened, receive
 from waystation._core.delivery import ACCEPT
 from waystation._core.errors import StoreCorrupt
@@ -25,7 +25,7 @@ from waystation._core.message import Message
 from waystation._store.schema import PAGE_BYTES
 from waystation.testing import VirtualClock
 
-SAMPLES = {"pr": 40, "faults": 1000, "soak": 10_000}[os.environ.get("WAYSTATION_TIER", "pr")]
+SAMPLES = {"pr": 40, "faults": 1000, "soak": 10_000}[TIER]
 
 
 def flip(data: bytearray, rng: random.Random) -> None:

@@ -11,7 +11,6 @@ what a power cut could leave, and at the end the file itself.
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import secrets
 from collections import Counter
@@ -32,6 +31,7 @@ from tests.store.recording_disk import (
     recording_disk,
 )
 from tests.store.ruins import Ruins
+from tests.store.tier import TIER
 from tests.store.workload import Play, complaints, look
 from waystation._core.errors import (
     Disconnected,
@@ -51,8 +51,6 @@ KINDS: dict[str, tuple[type[Operation], apsw.Error]] = {
     "half": (Write, ShortWrite("half of it was written")),
     "cut": (Truncate, apsw.IOError("the file could not be cut")),
 }
-
-TIER = os.environ.get("WAYSTATION_TIER", "pr")
 
 #: States of one crash point that are opened.
 AT_MOST = {"pr": 3, "faults": 8, "soak": 16}[TIER]

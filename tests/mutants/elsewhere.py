@@ -1,0 +1,127 @@
+"""Faults of the runtime, and of `memory://`."""
+
+from __future__ import annotations
+
+from .planting import Mutant
+
+CONSUMER = "tests/runtime/test_consumer.py::"
+INBOX = "tests/runtime/test_inbox.py::"
+JOINER = "tests/runtime/test_joiner.py::"
+CONFORMANCE = "tests/conformance/test_memory.py::TestMemory::"
+
+RUNTIME = (
+    Mutant(
+        "a message is accepted before its handler runs",
+        "_runtime/runners.py",
+        "            set_current(delivery)\n            try:\n                result = await",
+        "            set_current(delivery)\n            outcomes.append((delivery, ACCEPT))\n"
+        "            wake()\n            try:\n                result = await",
+        (CONSUMER + "test_a_failed_message_comes_again_after_its_delay_and_holds_nobody_up",),
+    ),
+    Mutant(
+        "a message is accepted when its handler is cancelled",
+        "_runtime/runners.py",
+        "                if isinstance(error, asyncio.CancelledError) and being_cancelled():\n"
+        "                    raise\n                self._end(",
+        "                if isinstance(error, asyncio.CancelledError) and being_cancelled():\n"
+        "                    lane.drop(1)\n                    outcomes.append((delivery, ACCEPT))\n"
+        "                    raise\n                self._end(",
+        (CONSUMER + "test_at_the_deadline_running_handlers_are_cancelled_and_their_messages_come_again",),
+    ),
+    Mutant(
+        "a message whose handler fails is accepted",
+        "_runtime/verdicts.py",
+        "        return Ending(delivery, settlement)\n",
+        "        return Ending(delivery, ACCEPT)\n",
+        (CONSUMER + "test_a_failed_message_comes_again_after_its_delay_and_holds_nobody_up",),
+    ),
+    Mutant(
+        "attempts have no end",
+        "_core/retry.py",
+        "if attempt >= policy.max_attempts:",
+        "if False:",
+        (CONSUMER + "test_after_the_last_attempt_a_message_is_a_dead_letter_with_its_reason",),
+    ),
+    Mutant(
+        "leases are not kept",
+        "_runtime/consumer.py",
+        "                await self._feed.extend(unsettled)",
+        "                pass",
+        (CONSUMER + "test_leases_are_kept_while_a_handler_runs",),
+    ),
+    Mutant(
+        "what follows a failed message of its key goes on",
+        "_runtime/results.py",
+        "        later = lane.take_sequence(sequence)",
+        "        later = list[Delivery]()",
+        (INBOX + "test_a_retried_message_holds_back_its_key",),
+    ),
+    Mutant(
+        "a settlement that fails is given up",
+        "_runtime/consumer.py",
+        "                failures += 1\n                if failures == 1:",
+        "                return True\n                if failures == 1:",
+        (CONSUMER + "test_outcomes_are_settled_together_and_offered_again_when_that_fails",),
+    ),
+    Mutant(
+        "the inbox is not asked",
+        "_runtime/inbox.py",
+        "            if await inner.mark_seen(self._spec.group, [delivery.message.id]):",
+        "            if await inner.mark_seen(self._spec.group, [delivery.message.id]) or True:",
+        (INBOX + "test_a_message_seen_before_is_accepted_without_running",),
+    ),
+    Mutant(
+        "a send without an answer in time is told as a rejection",
+        "_runtime/joiner.py",
+        '            return _unknown(messages, f"no confirmation within {SEND_TIMEOUT_S:g} s", error)',
+        '            return [SendRejected(f"no confirmation: {error}")] * len(messages)',
+        (JOINER + "test_without_an_answer_in_time_the_outcome_is_unknown",),
+    ),
+)
+
+MEMORY = (
+    Mutant(
+        "memory: a lease that ended can still settle",
+        "transports/memory/place.py",
+        "        lease.open, lease.lost = set(), lease.open\n",
+        "        lease.lost = set(lease.open)\n",
+        (CONFORMANCE + "test_c17_a_late_settlement_is_refused",),
+    ),
+    Mutant(
+        "memory: a retry forgets the attempt",
+        "transports/memory/place.py",
+        "self._again(number, message, attempt, now + outcome.delay_s, now)",
+        "self._again(number, message, 0, now + outcome.delay_s, now)",
+        (CONFORMANCE + "test_c11_attempts_count_from_one_whoever_receives",),
+    ),
+    Mutant(
+        "memory: a retry does not wait",
+        "transports/memory/place.py",
+        "self._again(number, message, attempt, now + outcome.delay_s, now)",
+        "self._again(number, message, attempt, now, now)",
+        (CONFORMANCE + "test_c09_a_retried_message_comes_back_after_its_delay_and_not_before",),
+    ),
+    Mutant(
+        "memory: a key goes on while its message waits for a retry",
+        "transports/memory/place.py",
+        "        if name is None or not self._ordered:\n            self._let_out(",
+        "        if True:\n            self._let_out(",
+        (CONFORMANCE + "test_c20_a_retried_message_holds_back_its_key_and_no_other",),
+    ),
+    Mutant(
+        "memory: a dead letter is not kept",
+        "transports/memory/place.py",
+        "            self._bury(self, message, attempt, outcome)",
+        "            pass",
+        (CONFORMANCE + "test_c12_a_dead_letter_is_kept_with_its_reason",),
+    ),
+    Mutant(
+        "memory: what one group has settled is deleted for all",
+        "transports/memory/place.py",
+        "settled = min((place.floor",
+        "settled = max((place.floor",
+        (CONFORMANCE + "test_c31_what_every_group_has_settled_is_not_kept",),
+    ),
+)
+
+ELSEWHERE = (*RUNTIME, *MEMORY)

@@ -1,0 +1,243 @@
+"""Faults of the embedded engine, and of its gate."""
+
+from __future__ import annotations
+
+from .planting import Mutant
+
+CRASH = "tests/store/test_crash_states.py::"
+POWER_CUT = CRASH + "test_a_power_cut_leaves_a_moment_of_the_past"
+NAMES = CRASH + "test_names_of_new_files_are_kept_without_sqlites_help"
+LEASES = "tests/store/test_leases.py::"
+DATABASE = "tests/store/test_database.py::"
+SENDING = "tests/transports/test_sqlite_sending.py::"
+RECEIVING = "tests/transports/test_sqlite_receiving.py::"
+FLUSH = (SENDING + "test_no_failing_flush_gives_a_false_receipt",)
+CONFORMANCE = "tests/conformance/test_sqlite.py::TestSqlite::"
+
+FLUSHING = (
+    Mutant(
+        "what is sent is not flushed",
+        "transports/sqlite/sender.py",
+        "        if flush:\n            try:",
+        "        if False:\n            try:",
+        (POWER_CUT + "[sweep-send]",),
+    ),
+    Mutant(
+        "a transaction is not flushed",
+        "transports/sqlite/transaction.py",
+        "if self._begun and self._flush:",
+        "if False:",
+        (POWER_CUT + "[transact-checkpoint-transact]",),
+    ),
+    Mutant(
+        "a settlement is not flushed",
+        "transports/sqlite/desk.py",
+        "        if flush:\n            await self.flush()",
+        "        if False:\n            await self.flush()",
+        (POWER_CUT + "[checkpoint-retry-bury-flushed]",),
+    ),
+    Mutant(
+        "a checkpoint flushes nothing",
+        "_store/database.py",
+        'connection.pragma("synchronous", "NORMAL")',
+        'connection.pragma("synchronous", "OFF")',
+        (POWER_CUT + "[transact-checkpoint-transact]",),
+    ),
+    Mutant(
+        "the folder of a new file is not flushed",
+        "_store/database.py",
+        "    _flush_folder(path.parent)\n",
+        "",
+        (NAMES,),
+    ),
+    Mutant(
+        "the folder of a new log is not flushed",
+        "transports/sqlite/flusher.py",
+        "            flush(folder)\n",
+        "",
+        (NAMES,),
+    ),
+    Mutant(
+        "a receipt before the commit",
+        "transports/sqlite/sender.py",
+        "            try:\n                self._desk.commit()\n",
+        "            try:\n                self._desk._turn._get_loop().call_later(0.01, self._desk.commit)\n",
+        (NAMES,),
+    ),
+    Mutant(
+        "a flush that fails is not noticed",
+        "transports/sqlite/flusher.py",
+        "            flush(self._descriptor)\n",
+        "            with __import__('contextlib').suppress(OSError):\n                flush(self._descriptor)\n",
+        FLUSH,
+    ),
+    Mutant(
+        "a flush that fails is tried again",
+        "transports/sqlite/flusher.py",
+        "            flush(self._descriptor)\n",
+        "            try:\n                flush(self._descriptor)\n"
+        "            except OSError:\n                flush(self._descriptor)\n",
+        FLUSH,
+    ),
+    Mutant(
+        "a flush after a failed one is believed",
+        "transports/sqlite/flusher.py",
+        "            if waiting and self.failure is None:\n",
+        "            if waiting:\n                self.failure = None\n",
+        ("tests/transports/test_sqlite_desk.py::test_after_a_failed_flush_nobody_is_told_of_one_again",),
+    ),
+    Mutant(
+        "a failed flush is told as a rejection",
+        "transports/sqlite/sender.py",
+        "                return _unconfirmed(messages, error)",
+        "                return _rejected(messages, error)",
+        FLUSH,
+    ),
+)
+
+LEASING = (
+    Mutant(
+        "a range is not fenced",
+        "_store/settle.py",
+        "FROM bus_cursor WHERE group_id = ? AND topic = ? AND partition = ? AND token = ?",
+        "FROM bus_cursor WHERE group_id = ? AND topic = ? AND partition = ? AND ? IS NOT NULL",
+        (LEASES + "test_a_lease_that_ran_out_and_was_taken_over_settles_nothing",),
+    ),
+    Mutant(
+        "a row is not fenced",
+        "_store/settle.py",
+        "DELETE FROM bus_pending WHERE id = ? AND token = ?",
+        "DELETE FROM bus_pending WHERE id = ? AND ? IS NOT NULL",
+        (LEASES + "test_a_suspect_that_ran_out_is_fenced_too",),
+    ),
+    Mutant(
+        "a lease that was taken over can be kept",
+        "_store/leases.py",
+        '"""UPDATE bus_cursor SET deadline = ?\n'
+        '                   WHERE group_id = ? AND topic = ? AND partition = ? AND token = ?"""',
+        '"""UPDATE bus_cursor SET deadline = ?\n'
+        '                   WHERE group_id = ? AND topic = ? AND partition = ? AND ? IS NOT NULL"""',
+        (RECEIVING + "test_a_kept_lease_is_nobody_elses_and_a_lost_one_is_reported",),
+    ),
+    Mutant(
+        "an attempt is not counted when it starts",
+        "_store/pending.py",
+        "attempt = attempt + ?5, due",
+        "attempt = attempt + 0 * ?5, due",
+        (LEASES + "test_a_suspect_that_ran_out_is_fenced_too",),
+    ),
+    Mutant(
+        "a first retry forgets the attempt",
+        "_store/settle.py",
+        "            attempt=attempt,\n            due=now + settlement.delay_s,",
+        "            attempt=0,\n            due=now + settlement.delay_s,",
+        (CONFORMANCE + "test_c11_attempts_count_from_one_whoever_receives",),
+    ),
+    Mutant(
+        "a later retry forgets the attempts",
+        "_store/settle.py",
+        "owner = NULL, suspect = 0, reason = ?4 WHERE",
+        "owner = NULL, suspect = 0, reason = ?4, attempt = 0 WHERE",
+        (CONFORMANCE + "test_c11_attempts_count_from_one_whoever_receives",),
+    ),
+    Mutant(
+        "a retry does not wait",
+        "_store/settle.py",
+        "due=now + settlement.delay_s",
+        "due=now",
+        (LEASES + "test_what_follows_a_retried_message_of_its_key_waits_and_other_keys_do_not",),
+    ),
+    Mutant(
+        "a key goes on while its message waits for a retry",
+        "_store/claim.py",
+        "        _park_blocked(connection, lease, messages)",
+        "        pass",
+        (LEASES + "test_what_follows_a_retried_message_of_its_key_waits_and_other_keys_do_not",),
+    ),
+    Mutant(
+        "giving back counts as an attempt",
+        "_store/leases.py",
+        "attempt = attempt - 1",
+        "attempt = attempt",
+        (LEASES + "test_giving_back_twice_counts_no_attempt_twice",),
+    ),
+    Mutant(
+        "what a dead process held comes all at once",
+        "_store/pending.py",
+        "return alone[:1], _ALONE",
+        "return rows, _IN_COMPANY",
+        (LEASES + "test_what_a_dead_process_held_comes_together_once_and_then_one_by_one",),
+    ),
+    Mutant(
+        "the leases of another process end too",
+        "_store/leases.py",
+        'f"{pid}-*"',
+        'f"{pid}*"',
+        (LEASES + "test_the_pid_of_another_process_is_not_mistaken",),
+    ),
+    Mutant(
+        "a dead letter is not kept",
+        "_store/settle.py",
+        "    elif isinstance(settlement, DeadLetter):\n        bury(",
+        "    elif False:\n        bury(",
+        (LEASES + "test_a_revived_dead_letter_comes_before_what_waits_behind_it_and_counts_anew",),
+    ),
+)
+
+KEEPING = (
+    Mutant(
+        "damage is not noticed",
+        "_store/segment.py",
+        "if zlib.crc32(data) != checksum:",
+        "if False:",
+        (DATABASE + "test_a_flipped_bit_is_found_and_its_neighbours_are_delivered",),
+    ),
+    Mutant(
+        "retention deletes what one group has settled and another has not",
+        "_store/maintenance.py",
+        "min(coalesce(c.next, 0))",
+        "max(coalesce(c.next, 0))",
+        (DATABASE + "test_settled_messages_are_deleted_and_their_space_is_given_back",),
+        times=2,
+    ),
+    Mutant(
+        "times are those of the process and not of the store",
+        "transports/sqlite/transport.py",
+        "StoreClock(clock.time)",
+        "StoreClock(__import__('time').time)",
+        (CONFORMANCE + "test_c21_no_scheduled_message_is_early_and_none_is_late",),
+    ),
+    Mutant(
+        "a transaction takes the write lock late",
+        "transports/sqlite/desk.py",
+        'self._run("BEGIN IMMEDIATE")',
+        'self._run("BEGIN DEFERRED")',
+        (SENDING + "test_a_send_waits_while_another_process_has_the_lock",),
+    ),
+    Mutant(
+        "the inbox is written beside the transaction",
+        "transports/sqlite/transaction.py",
+        "        with translated(self._desk.path):\n            marked = self._desk.connection.executemany(",
+        "        fresh = set(message_ids) - self._desk.__dict__.setdefault('seen', set())\n"
+        "        self._desk.__dict__['seen'] |= fresh\n"
+        "        return fresh\n"
+        "        with translated(self._desk.path):\n            marked = self._desk.connection.executemany(",
+        (RECEIVING + "test_the_inbox_knows_what_was_committed_and_nothing_else",),
+    ),
+    Mutant(
+        "the inbox forgets",
+        "transports/sqlite/transaction.py",
+        "return {row[0] for row in marked}",
+        "return set(message_ids)",
+        (RECEIVING + "test_the_inbox_knows_what_was_committed_and_nothing_else",),
+    ),
+    Mutant(
+        "a transaction that never began rolls back another one",
+        "transports/sqlite/transaction.py",
+        "            if self._begun:\n                self._give_back()",
+        "            self._give_back()",
+        (RECEIVING + "test_a_transaction_given_up_before_it_began_leaves_the_one_that_is_open_alone",),
+    ),
+)
+
+ENGINE = (*FLUSHING, *LEASING, *KEEPING)
