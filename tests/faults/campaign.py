@@ -51,7 +51,7 @@ class Part:
 
 PARTS = {
     "kills": Part(kills, {"pr": (2, 30, 120), "faults": (12, 50, 400)}),
-    "effects": Part(effects, {"pr": (1, 5, 1000), "faults": (5, 20, 20_000)}),
+    "effects": Part(effects, {"pr": (1, 15, 1000), "faults": (5, 60, 6000)}),
     "cuts": Part(cuts, {"pr": (3, 20, 60), "faults": (20, 30, 150)}, why_no_disk),
     "first starts": Part(first_starts, {"pr": (1, 8, 30), "faults": (2, 50, 30)}, why_no_disk),
     "migrations": Part(migrations, {"pr": (1, 8, 30), "faults": (2, 50, 30)}, why_no_disk),

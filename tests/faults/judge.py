@@ -25,7 +25,7 @@ from waystation.testing.checkers import (
     total_queue,
     verdict,
 )
-from waystation.testing.history import Held, History
+from waystation.testing.history import Held, History, Sent
 
 #: Sentences shown of each checker: the first ones tell.
 _SHOWN = 5
@@ -208,9 +208,23 @@ def _again(held: Iterable[Held]) -> list[Held]:
 
 
 def met_by_faults(history: History, end_ns: int) -> Exposure:
-    """Count sends and deliveries, and those that were under way during a fault."""
-    operations = [(each.began_ns, each.ended_ns) for each in history.sent]
-    operations += [(each.began_ns, each.ended_ns) for each in history.held]
+    """Count sends and deliveries, and those that were under way during a fault.
+
+    One without an end was under way until something happened to its process; if nothing did, only when it began. A
+    delivery whose message came again had no end either, whatever its receiver intended.
+    """
+    taken = _taken(history)
+    last = {(each.group, each.id): each for each in history.held}
+
+    def end_of(each: Sent | Held) -> int:
+        if each.ended_ns is not None:
+            return each.ended_ns
+        if isinstance(each, Held) and each.asked_ns is not None and last[each.group, each.id] is each:
+            return each.asked_ns
+        return next((when for when in taken.get(each.proc, ()) if when >= each.began_ns), each.began_ns)
+
+    everything: list[Sent | Held] = [*history.sent, *history.held]
+    operations = [(each.began_ns, end_of(each)) for each in everything]
     return exposure(operations, [(fault.began_ns, fault.ended_ns) for fault in history.faults], end=end_ns)
 
 

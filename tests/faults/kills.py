@@ -9,6 +9,7 @@ from pathlib import Path
 from waystation._core.delivery import Receipt
 from waystation._core.message import Message
 from waystation.testing.checkers import effect_once, torn
+from waystation.testing.history import History
 from waystation.transports.sqlite import SqliteTransport
 
 from .judge import Finding, Rules, Tally, conclude, judge, met_by_faults
@@ -111,7 +112,7 @@ def _judge_effects(
 ) -> Finding:
     history = town.history()
     problems = effect_once(rows, settled=ids)[:5] + torn(rows, published)[:5] + damage_in(town.path)
-    met = met_by_faults(history, end_ns)
+    met = met_by_faults(History((), history.held, history.faults), end_ns)  # the sends came before
     tally = Tally(
         kills=done,
         accepted=len(ids),

@@ -118,7 +118,10 @@ async def effects(worker: Worker) -> None:
     async def handle(body: str, delivery: Delivery, transaction: Transaction) -> None:
         worker.recorder.delivered([delivery], group=GROUP)
         await transaction.execute("INSERT INTO effects VALUES (?)", [body])
+        if worker.random.random() < 0.3:
+            await worker.pause(0.005)  # so that a kill finds it between its effect and its settlement
         await transaction.publish(done, body)
+        worker.recorder.settling([(delivery, ACCEPT)], group=GROUP)
 
     async with bus.running(drain=10):
         await worker.stopping.wait()

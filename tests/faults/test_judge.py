@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import pytest
 
+from waystation.testing.checkers import Exposure
 from waystation.testing.history import Fault, Held, History, Sent
 from waystation.testing.recording import Event
 
-from .judge import Books, Rules, Tally, judge
+from .judge import Books, Rules, Tally, judge, met_by_faults
 from .town import heard
 
 MS = 1_000_000
@@ -44,6 +45,12 @@ def test_a_run_in_which_all_went_well_has_no_problems() -> None:
     problems, tally = judged([sent("p-1", 1), sent("p-2", 2, "info")], [held("p-1", 5), held("p-2", 6)])
     assert problems == []
     assert (tally.accepted, tally.recovered, tally.operations, tally.met_by_a_fault) == (2 - 1, 1, 4, 4)
+
+
+def test_what_never_ended_was_under_way_until_its_process_died() -> None:
+    sends = [sent("p.1-1", 1, "info"), sent("p.1-2", 120, "info"), sent("q.1-1", 2, "info")]
+    history = History(tuple(sends), (), (Fault("kill", "p.1", 50 * MS, 60 * MS),))
+    assert met_by_faults(history, 200 * MS) == Exposure(operations=3, met=1)
 
 
 def test_what_is_lost_is_described_by_its_shape_and_its_place() -> None:
