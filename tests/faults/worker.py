@@ -16,6 +16,7 @@ from waystation._core.ports import Feed, Subscription, Topology
 from waystation._runtime.clock import SystemClock
 from waystation.testing.recording import Recorder
 from waystation.transports.sqlite import SqliteTransport
+from waystation.transports.sqlite.options import Options
 
 TOPIC = "work"
 GROUP = "g"
@@ -68,9 +69,8 @@ class Worker:
         self.random = random.Random(self.job.seed)
         skew_s = self.option("skew_s", 0.0)
         self.clock = SkewedClock(skew_s, self.option("strobe_s", 0.0)) if skew_s else SystemClock()
-        self.transport = SqliteTransport(
-            self.job.path, clock=self.clock, flush_settlements=bool(self.option("flush_settlements", 0))
-        )
+        options = Options(flush_settlements=bool(self.option("flush_settlements", 0)))
+        self.transport = SqliteTransport(self.job.path, clock=self.clock, options=options)
 
     def option(self, name: str, default: float) -> float:
         """Return what the job says, or the default."""

@@ -36,6 +36,7 @@ KNOWN: dict[str, tuple[str, ...]] = {
         "a later retry forgets the attempts",
         "memory: a retry forgets the attempt",
     ),
+    "dedupe checked outside the transaction": ("a dedupe_key is marked before the transaction",),
     "inbox outside the transaction": ("the inbox is written beside the transaction",),
     "schedule by the local clock": ("times are those of the process and not of the store",),
     "deferred BEGIN": ("a transaction takes the write lock late",),
@@ -52,7 +53,6 @@ KNOWN: dict[str, tuple[str, ...]] = {
 
 #: Known faults that nothing here can have yet, and where they belong.
 ABSENT: dict[str, str] = {
-    "dedupe checked outside the transaction": "the de-duplication window of a publisher",
     "copy to the dead letters without confirmation": "brokers; here it is one transaction with the settlement",
     "ack before the copy to the dead letters": "brokers; here it is one transaction with the settlement",
     "MAXLEN trim with groups": "Redis; its like here: retention deletes what another group has not settled",

@@ -95,6 +95,35 @@ FLUSHING = (
     ),
 )
 
+PUBLISHING_ONCE = (
+    Mutant(
+        "a dedupe_key is marked before the transaction",
+        "transports/sqlite/sender.py",
+        "                await self._desk.begin()\n"
+        "                written = self._desk.log.write(prepared, self._clock.now())\n",
+        "                written = self._desk.log._mark(prepared.to_mark, self._clock.now())\n"
+        "                left = [m for i, m in enumerate(messages) if i not in written.firsts]\n"
+        "                await self._desk.begin()\n"
+        "                now = self._clock.now()\n"
+        "                written.touched.update(self._desk.log._store(prepare(left, now), now))\n",
+        (SENDING + "test_whatever_write_fails_a_key_is_stored_with_its_message_or_not_at_all",),
+    ),
+    Mutant(
+        "a message whose time has come is taken for its own duplicate",
+        "_store/log.py",
+        "self._store(prepare(due, now), now)",
+        "self.append(due, now).touched",
+        ("tests/store/test_dedupe.py::test_what_was_scheduled_is_not_its_own_duplicate",),
+    ),
+    Mutant(
+        "a dedupe_key has no window",
+        "_store/dedupe.py",
+        "WHERE expires <= ?5 RETURNING 1",
+        "WHERE ?5 IS NULL RETURNING 1",
+        (CONFORMANCE + "test_c25_after_the_window_it_is_stored_again",),
+    ),
+)
+
 LEASING = (
     Mutant(
         "a range is not fenced",
@@ -240,4 +269,4 @@ KEEPING = (
     ),
 )
 
-ENGINE = (*FLUSHING, *LEASING, *KEEPING)
+ENGINE = (*FLUSHING, *PUBLISHING_ONCE, *LEASING, *KEEPING)

@@ -219,7 +219,7 @@ async def test_an_illegal_option_is_refused(options: dict[str, Any], complaint: 
 async def test_what_the_transport_cannot_do_is_refused_before_anything_is_sent(
     options: dict[str, Any], capability: str
 ) -> None:
-    transport = Gated(delayed_send=False)
+    transport = Gated(delayed_send=False, deduplicates=False, priority=False)
     async with publisher_on(transport) as publisher:
         with pytest.raises(UnsupportedCapability) as caught:
             publisher.message(orders, order(1), **options)

@@ -31,6 +31,7 @@ from waystation._store.database import connect
 from waystation._store.maintenance import Maintenance, _tolerant
 from waystation.testing import VirtualClock
 from waystation.transports.sqlite import SqliteTransport
+from waystation.transports.sqlite.options import Options
 
 TOPIC, GROUP = "t", "g"
 SUBSCRIPTION = Subscription(pattern=TOPIC, group=GROUP)
@@ -129,7 +130,7 @@ async def opened(
     path: Path, clock: VirtualClock, *, flush_settlements: bool = True
 ) -> AsyncIterator[SqliteTransport]:
     """Open the file as a program does, with the group declared."""
-    transport = SqliteTransport(str(path), clock=clock, flush_settlements=flush_settlements)
+    transport = SqliteTransport(str(path), clock=clock, options=Options(flush_settlements=flush_settlements))
     await transport.open()
     try:
         await transport.declare(Topology((TOPIC,), (SUBSCRIPTION,)))
@@ -222,7 +223,9 @@ class Play:
     def __init__(self, path: Path, log: Sequence[object], *, flush_settlements: bool) -> None:
         self._path, self._log, self._flush = path, log, flush_settlements
         self.clock = VirtualClock(BEGINNING)
-        self.transport = SqliteTransport(str(path), clock=self.clock, flush_settlements=flush_settlements)
+        self.transport = SqliteTransport(
+            str(path), clock=self.clock, options=Options(flush_settlements=flush_settlements)
+        )
         self.expected: list[tuple[int, Expected]] = [(0, Expected())]
         self.undone = Expected()
         self.outcomes: Sequence[SendOutcome] = ()

@@ -28,6 +28,7 @@ from waystation.testing import VirtualClock
 from waystation.testing.clock import VirtualTimer
 from waystation.transports.sqlite import SqliteTransport
 from waystation.transports.sqlite.feed import GroupFeed
+from waystation.transports.sqlite.options import Options
 
 SUBSCRIPTION = Subscription(pattern="t", group="g")
 
@@ -59,7 +60,7 @@ def clock() -> CountingClock:
 async def opened(
     path: Path, clock: VirtualClock, *, flush_settlements: bool = False
 ) -> AsyncIterator[SqliteTransport]:
-    transport = SqliteTransport(str(path), clock=clock, flush_settlements=flush_settlements)
+    transport = SqliteTransport(str(path), clock=clock, options=Options(flush_settlements=flush_settlements))
     await transport.open()
     try:
         await transport.declare(Topology(("t",), (SUBSCRIPTION,)))

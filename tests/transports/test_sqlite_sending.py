@@ -21,6 +21,7 @@ from waystation._core.ports import Subscription, Topology
 from waystation._runtime.clock import SystemClock
 from waystation._store.database import connect
 from waystation.transports.sqlite import SqliteTransport, desk, sender
+from waystation.transports.sqlite.options import Options
 
 SUBSCRIPTION = Subscription(pattern="t", group="g")
 
@@ -32,7 +33,9 @@ def path(tmp_path: Path) -> Path:
 
 @asynccontextmanager
 async def opened(path: Path, *, flush_settlements: bool = False) -> AsyncIterator[SqliteTransport]:
-    transport = SqliteTransport(str(path), clock=SystemClock(), flush_settlements=flush_settlements)
+    transport = SqliteTransport(
+        str(path), clock=SystemClock(), options=Options(flush_settlements=flush_settlements)
+    )
     await transport.open()
     try:
         await transport.declare(Topology(("t",), (SUBSCRIPTION,)))
@@ -142,6 +145,9 @@ async def test_what_is_flushed_and_what_is_not(path: Path, flush_settlements: bo
             feed = await transport.open_feed(SUBSCRIPTION)
             assert await flushes(lambda: transport.send(messages(1))) >= 1
             assert await flushes(lambda: transport.send(messages(2, reply_to="_reply.x"))) == 0
+            await transport.send([Message("m4", "other", b"", dedupe_key="a")])
+            again = [Message("m5", "other", b"", dedupe_key="a")]
+            assert await flushes(lambda: transport.send(again)) >= 1, "the first may not be on the disk yet"
             (outcome,) = await transport.send(messages(3, reply_to="_reply.x"))
             assert isinstance(outcome, Receipt)
             assert outcome.durability == Durability.WRITTEN
@@ -233,6 +239,28 @@ async def test_no_failing_write_gives_a_false_receipt(path: Path, number: int, e
     rejected = {f"m{n}" for n, outcome in enumerate(outcomes) if isinstance(outcome, SendRejected)}
     there = await check_reopened(path, outcomes)
     assert not rejected & there, "what was rejected was stored all the same"
+
+
+@pytest.mark.parametrize("number", range(1, 8))
+async def test_whatever_write_fails_a_key_is_stored_with_its_message_or_not_at_all(
+    path: Path, number: int
+) -> None:
+    sent = [Message(f"m{n}", "t", b"{}", dedupe_key=f"{n}") for n in range(3)]
+    with faulty_disk() as disk:
+        async with opened(path) as transport:
+            disk.heal()
+            disk.on_write = failing_at(number, apsw.FullError("no space"))
+            for message in sent:
+                await transport.send([message])
+            disk.heal()
+    async with opened(path) as transport:
+        there = await stored(transport)
+        again = [(await transport.send([message]))[0] for message in sent]
+        assert {receipt.message_id for receipt in again if isinstance(receipt, Receipt)} == {"m0", "m1", "m2"}
+        known = {
+            receipt.message_id for receipt in again if isinstance(receipt, Receipt) and receipt.duplicate
+        }
+        assert known == there
 
 
 async def check_reopened(path: Path, outcomes: Sequence[SendOutcome]) -> set[str]:

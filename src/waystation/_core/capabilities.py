@@ -98,7 +98,7 @@ FACTS: dict[Need, Fact] = {
         instead="give what is urgent a topic of its own",
     ),
     "deduplicates": Fact(
-        meaning="refuses a second message with the same dedupe_key",
+        meaning="stores no second message with the same dedupe_key, within a window",
         asked_by="`dedupe_key=`",
         instead="make its handlers idempotent",
     ),

@@ -7,7 +7,7 @@ one receiver, has an attempt number and a lease. A settlement is a value too; on
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -39,14 +39,29 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     """What a sender knows after a send.
 
     Attributes:
-        message_id: The message's id.
+        message_id: The id under which the message is stored.
         durability: What is certain now.
-        duplicate: Whether a message with the same `dedupe_key` was there before, so that this one was not stored.
+        duplicate: Whether a message with the same `dedupe_key` was there before. This one was not stored then, and
+            `message_id` is that of the first.
     """
 
     message_id: str
     durability: Durability
     duplicate: bool = False
+
+
+def receipts(
+    message_ids: Sequence[str], durability: Durability, firsts: Mapping[int, str]
+) -> list[SendOutcome]:
+    """Return a receipt for each message of a batch.
+
+    Args:
+        firsts: By its place in the batch, for each message that was a duplicate: the id of the first.
+    """
+    found: list[SendOutcome] = [Receipt(message_id, durability) for message_id in message_ids]
+    for index, first in firsts.items():
+        found[index] = Receipt(first, durability, duplicate=True)
+    return found
 
 
 SendOutcome: TypeAlias = Receipt | TransportError

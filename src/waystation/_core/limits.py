@@ -179,6 +179,15 @@ KILL_GRACE_S: Final = 3.0
 #: How often `--reload` looks at the files, in seconds: 1,000 files take about 5 ms.
 RELOAD_POLL_S: Final = 0.5
 
+# --- publishing once -----------------------------------------------------------------------------------------
+
+#: How long a `dedupe_key` keeps a second message of its topic away, in seconds, unless the URL says otherwise: as long
+#: as SQS's, and ten times what a publish may wait before its outcome is unknown.
+DEDUPE_WINDOW_S: Final = 300.0
+
+#: Keys of one topic that `memory://` remembers before sending more of them is refused.
+MEMORY_DEDUPE_KEYS_MAX: Final = 1_000_000
+
 # --- keeping -------------------------------------------------------------------------------------------------
 
 #: How long messages of a topic that no group reads are kept, in seconds: 7 days.
@@ -202,6 +211,7 @@ RETENTION_SWEEP_S: Final = 2.0
 assert LEASE_RENEWAL_S * 3 < LEASE_S, "a lease must survive two missed renewals"
 assert SEND_RUN_MESSAGES_MAX * 2 <= BATCH_MESSAGES_MAX, "runs are joined into batches"
 assert KEYLESS_RUN_MESSAGES_MAX <= BATCH_MESSAGES_MAX <= CREDIT_MESSAGES_MAX
+assert DEDUPE_WINDOW_S >= 2 * SEND_TIMEOUT_S, "whoever publishes again after a timeout must still be known"
 assert TRANSACTION_S_MAX <= LEASE_S, "a transaction must not outlive the lease it settles"
 assert BATCH_BYTES_MAX <= MESSAGE_BODY_BYTES_MAX, (
     "one message of the maximum size must fit into a batch of its own"

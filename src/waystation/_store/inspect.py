@@ -16,6 +16,7 @@ from .._core.inspection import DeadInfo, GroupInfo, ScheduledInfo, TopicInfo
 from .._core.message import TEXT, Message
 from .._core.ports import Start
 from .._core.topic import matches
+from .dedupe import unmark
 from .groups import group_id, place, places_of, topics_matching
 from .rows import Row, fetch, fetch_one
 from .segment import DamagedSegment, decode_segment, pack, unpack
@@ -161,9 +162,13 @@ def move_scheduled(connection: apsw.Connection, message_id: str, due: float) -> 
 
 
 def cancel_scheduled(connection: apsw.Connection, message_id: str) -> bool:
-    """Delete a message that waits for its time."""
-    connection.execute("DELETE FROM bus_scheduled WHERE message_id = ?", (message_id,))
-    return connection.changes() > 0
+    """Delete a message that waits for its time. Its `dedupe_key` is free again."""
+    found = fetch(
+        connection, "DELETE FROM bus_scheduled WHERE message_id = ? RETURNING message", (message_id,)
+    )
+    for (data,) in found:
+        unmark(connection, unpack(data)[0])
+    return bool(found)
 
 
 def seek(connection: apsw.Connection, group: str, pattern: str, start: Start) -> bool:

@@ -12,15 +12,22 @@ import logging
 import secrets
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import apsw
 
-from .._core.limits import KEYLESS_RUN_MESSAGES_MAX, PARTITIONS_COUNT, REPLY_GRACE_S, REQUEST_TIMEOUT_S
+from .._core.limits import (
+    DEDUPE_WINDOW_S,
+    KEYLESS_RUN_MESSAGES_MAX,
+    PARTITIONS_COUNT,
+    REPLY_GRACE_S,
+    REQUEST_TIMEOUT_S,
+)
 from .._core.message import Message
 from .._core.run import MessageRun
 from .._core.topic import REPLY_WORD, matches
+from .dedupe import mark
 from .rows import fetch
 from .segment import decode_segment, encode_segment, pack, unpack
 
@@ -65,11 +72,30 @@ _Segment = tuple[str, int | None, int, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A batch worked out before the write lock is taken: what is left to do is to write it."""
+    """A batch worked out before the write lock is taken: what is left to do is to write it.
+
+    Attributes:
+        to_mark: The whole batch, if something in it has a `dedupe_key`.
+    """
 
     segments: list[_Segment]
     scheduled: list[Message]
     replies: list[Message]
+    to_mark: Sequence[Message] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of a batch.
+
+    Attributes:
+        touched: The topics that have something new, with `OTHERS` and `NEW_TOPIC` among them.
+        firsts: By its place in the batch, for each message that was not stored because its `dedupe_key` was known: the
+            id of the message that has it.
+    """
+
+    touched: set[int] = field(default_factory=set)
+    firsts: dict[int, str] = field(default_factory=dict)
 
 
 def prepare(messages: Sequence[Message], now: float) -> Prepared:
@@ -83,7 +109,10 @@ def prepare(messages: Sequence[Message], now: float) -> Prepared:
     keyed: dict[tuple[str, int], list[Message]] = {}
     keyless: dict[str, list[Message]] = {}
     scheduled: list[Message] = []
+    to_mark: Sequence[Message] = ()
     for message in messages:
+        if message.dedupe_key is not None:
+            to_mark = messages
         if message.deliver_at is not None and message.deliver_at > now:
             scheduled.append(message)
         elif message.key is not None:
@@ -95,7 +124,7 @@ def prepare(messages: Sequence[Message], now: float) -> Prepared:
     for topic, found in keyless.items():
         if not is_reply_address(topic):
             segments += [_segment(topic, None, part) for part in _parts(found)]
-    return Prepared(segments, scheduled, replies)
+    return Prepared(segments, scheduled, replies, to_mark)
 
 
 def _is_plain(shared: Message, now: float) -> bool:
@@ -131,8 +160,9 @@ class Log:
     After a rollback call `forget`, since topics that it remembers may never have been stored.
     """
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, *, dedupe_window_s: float = DEDUPE_WINDOW_S) -> None:
         self._connection = connection
+        self._dedupe_window_s = dedupe_window_s
         self._topic_ids: dict[str, int] = {}
         self._turn = itertools.count(secrets.randbelow(PARTITIONS_COUNT))
 
@@ -140,12 +170,22 @@ class Log:
         """Forget the ids of topics."""
         self._topic_ids.clear()
 
-    def append(self, messages: Sequence[Message], now: float) -> set[int]:
+    def append(self, messages: Sequence[Message], now: float) -> Written:
         """Prepare and write a batch in one go."""
         return self.write(prepare(messages, now), now)
 
-    def write(self, prepared: Prepared, now: float) -> set[int]:
-        """Write a batch; return the topics that have something new, with `OTHERS` and `NEW_TOPIC` among them."""
+    def write(self, prepared: Prepared, now: float) -> Written:
+        """Write a batch, less the messages whose `dedupe_key` is known."""
+        if not prepared.to_mark:
+            return Written(self._store(prepared, now))
+        written = self._mark(prepared.to_mark, now)
+        if written.firsts:  # rare: only then is something encoded under the lock
+            left = [m for index, m in enumerate(prepared.to_mark) if index not in written.firsts]
+            prepared = prepare(left, now)
+        written.touched.update(self._store(prepared, now))
+        return written
+
+    def _store(self, prepared: Prepared, now: float) -> set[int]:
         touched: set[int] = set()
         if prepared.scheduled or prepared.replies:
             touched.add(OTHERS)
@@ -219,7 +259,7 @@ class Log:
             else:
                 logger.error("scheduled message %d was put aside: %s", row_id, damage)
                 self._connection.execute("UPDATE bus_scheduled SET due = ? WHERE id = ?", (_NEVER, row_id))
-        return self.append(due, now)
+        return self._store(prepare(due, now), now)  # whose keys were marked when they were scheduled
 
     def _add_segment(self, topic: int, partition: int, count: int, data: bytes, now: float) -> None:
         run = self._connection.execute
@@ -228,6 +268,20 @@ class Log:
         run(
             _ADD_SEGMENT, (topic, partition, ends - count, count, offset - count, now, zlib.crc32(data), data)
         )
+
+    def _mark(self, messages: Sequence[Message], now: float) -> Written:
+        """Mark the keys of a batch; say which messages are duplicates, perhaps of others in the batch."""
+        written = Written()
+        for index, message in enumerate(messages):
+            if message.dedupe_key is None or is_reply_address(message.topic):
+                continue
+            if message.topic not in self._topic_ids:
+                written.touched.add(NEW_TOPIC)
+            topic = self.topic_id(message.topic)
+            first = mark(self._connection, topic, message, now=now, window_s=self._dedupe_window_s)
+            if first is not None:
+                written.firsts[index] = first
+        return written
 
     def _schedule(self, message: Message) -> None:
         self._connection.execute(

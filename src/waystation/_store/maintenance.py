@@ -35,6 +35,9 @@ logger = logging.getLogger("waystation.store")
 #: Segments deleted in one transaction: a few milliseconds of the write lock.
 _DELETE_ROWS_MAX: Final = 50
 
+#: Marks of publishing once deleted in one transaction: the same.
+_DELETE_MARKS_MAX: Final = 1000
+
 #: Free pages given back to the file system in one transaction: a few milliseconds again.
 _VACUUM_PAGES_MAX: Final = 256
 
@@ -60,6 +63,9 @@ _SETTLED_BY_ALL = """
 _DELETE_SETTLED = """
     DELETE FROM bus_segment WHERE id IN (
         SELECT id FROM bus_segment WHERE topic = ? AND partition = ? AND first + count <= ? ORDER BY first LIMIT ?)"""
+_DELETE_MARKS = """
+    DELETE FROM bus_dedupe WHERE (topic, key) IN (
+        SELECT topic, key FROM bus_dedupe WHERE expires <= ? ORDER BY expires LIMIT ?)"""
 _DELETE_UNREAD = """
     DELETE FROM bus_segment WHERE id IN (
         SELECT id FROM bus_segment
@@ -148,6 +154,7 @@ class Maintenance:
         for topic, partition, settled in fetch(connection, _SETTLED_BY_ALL):
             self._delete(connection, _DELETE_SETTLED, (topic, partition, settled, _DELETE_ROWS_MAX))
         self._delete(connection, _DELETE_UNREAD, (now - UNREAD_RETENTION_S, _DELETE_ROWS_MAX))
+        self._delete(connection, _DELETE_MARKS, (now, _DELETE_MARKS_MAX))
         if connection.execute("SELECT 1 FROM bus_reply WHERE expires < ? LIMIT 1", (now,)).get:
             connection.execute("DELETE FROM bus_reply WHERE expires < ?", (now,))
         if self._sweeps % _INBOX_EVERY_SWEEPS == 0:
@@ -160,9 +167,10 @@ class Maintenance:
         return bool(free > max(_FREE_PAGES_KEPT, total // 2))
 
     def _delete(self, connection: apsw.Connection, statement: str, bindings: tuple[float, ...]) -> None:
+        """Run a statement that deletes as many rows as its last binding says, until it finds less."""
         while not self._stopping:
             connection.execute(statement, bindings)
-            if connection.changes() < _DELETE_ROWS_MAX:
+            if connection.changes() < bindings[-1]:
                 return
 
 

@@ -118,6 +118,15 @@ CREATE TABLE bus_scheduled (
 CREATE INDEX bus_scheduled_due ON bus_scheduled (due);
 CREATE INDEX bus_scheduled_message ON bus_scheduled (message_id);
 
+CREATE TABLE bus_dedupe (                           -- no second message with this key until then
+    topic      INTEGER NOT NULL,
+    key        TEXT NOT NULL,
+    expires    REAL NOT NULL,
+    message_id TEXT NOT NULL,                       -- of the first
+    PRIMARY KEY (topic, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX bus_dedupe_expires ON bus_dedupe (expires);
+
 CREATE TABLE bus_reply (
     id      INTEGER PRIMARY KEY,
     address TEXT NOT NULL,

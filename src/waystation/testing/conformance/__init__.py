@@ -17,7 +17,17 @@ on a capability which the transport does not claim is skipped.
 import pytest
 
 # So that a failing assertion says what it compared; before the modules are imported, or it comes too late.
-_PARTS = ("claiming", "delivering", "ending", "looking", "ordering", "settling", "timing", "world")
+_PARTS = (
+    "claiming",
+    "delivering",
+    "ending",
+    "looking",
+    "ordering",
+    "publishing",
+    "settling",
+    "timing",
+    "world",
+)
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in _PARTS))
 
 from .claiming import Claiming  # noqa: E402
@@ -25,6 +35,7 @@ from .delivering import Delivering  # noqa: E402
 from .ending import Ending  # noqa: E402
 from .looking import Looking  # noqa: E402
 from .ordering import Ordering  # noqa: E402
+from .publishing import Publishing  # noqa: E402
 from .settling import Settling  # noqa: E402
 from .timing import Timing  # noqa: E402
 from .world import Suite, World  # noqa: E402
@@ -32,5 +43,7 @@ from .world import Suite, World  # noqa: E402
 __all__ = ["TransportConformance", "World"]
 
 
-class TransportConformance(Delivering, Settling, Ordering, Timing, Looking, Ending, Claiming, Suite):
+class TransportConformance(
+    Delivering, Settling, Ordering, Publishing, Timing, Looking, Ending, Claiming, Suite
+):
     """All rules. A subclass says how to `make` its transport."""

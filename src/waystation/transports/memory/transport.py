@@ -12,15 +12,16 @@ import math
 from collections.abc import Sequence
 
 from ..._core.capabilities import Capabilities
-from ..._core.delivery import DeadLetter, Durability, Receipt, SendOutcome
+from ..._core.delivery import DeadLetter, Durability, SendOutcome, receipts
 from ..._core.duration import Instant, unix_time
 from ..._core.errors import ConfigurationError, Disconnected, SendRejected
 from ..._core.inspection import DeadInfo, GroupInfo, ScheduledInfo, TopicInfo
-from ..._core.limits import BATCH_MESSAGES_MAX, MEMORY_TOPIC_MESSAGES_MAX
+from ..._core.limits import BATCH_MESSAGES_MAX, MEMORY_DEDUPE_KEYS_MAX, MEMORY_TOPIC_MESSAGES_MAX
 from ..._core.message import Message
 from ..._core.ports import Clock, Feed, Start, Subscription, Timer, Topology
 from ..._core.topic import check_name, is_pattern, is_reply_address, matches
 from ..._core.url import TransportURL
+from .dedupe import DedupeKeys
 from .feed import GroupFeed, Mailbox
 from .place import Log, Place
 from .schedule import Schedule
@@ -35,6 +36,7 @@ _CAPABILITIES = Capabilities(
     request_reply=True,
     inspectable=True,
     replay=True,
+    deduplicates=True,
 )
 
 
@@ -60,6 +62,7 @@ class MemoryTransport:
         self._feeds: list[GroupFeed] = []
         self._schedule = Schedule()
         self._dead: dict[int, DeadInfo] = {}
+        self._dedupe_keys = DedupeKeys()
         self._numbers = itertools.count(1)
         self._alarm: Timer | None = None
         self._alarm_at = math.inf  # by the monotonic clock
@@ -132,13 +135,25 @@ class MemoryTransport:
         self._check_open()
         messages = list(messages)  # those of a run are built once
         ways: dict[str, Log | Mailbox] = {}
+        has_keys = False
         for message in messages:
             if message.topic not in ways:
                 ways[message.topic] = self._way(message.topic)
+            if message.dedupe_key is not None:
+                has_keys = True
         for way in ways.values():
             if not way.make_room(len(messages)):
                 text = f"a topic is full: {MEMORY_TOPIC_MESSAGES_MAX:,} unread messages"
                 return [SendRejected(text) for _ in messages]
+        ids, firsts = [message.id for message in messages], {}
+        if has_keys:
+            now = self.clock.monotonic()
+            if not self._dedupe_keys.make_room(len(messages), now):
+                return [
+                    SendRejected(f"{MEMORY_DEDUPE_KEYS_MAX:,} dedupe_keys are remembered") for _ in messages
+                ]
+            firsts = self._dedupe_keys.mark(messages, now)
+            messages = [message for index, message in enumerate(messages) if index not in firsts]
         for message in messages:
             if message.deliver_at is None or message.deliver_at <= self.clock.time():
                 ways[message.topic].messages.append(message)
@@ -151,7 +166,7 @@ class MemoryTransport:
         if self._sent_in_turn >= BATCH_MESSAGES_MAX:
             self._sent_in_turn = 0
             await asyncio.sleep(0)  # nothing else here waits, and receivers must get a turn
-        return [Receipt(message.id, Durability.RECEIVED) for message in messages]
+        return receipts(ids, Durability.RECEIVED, firsts)
 
     def _way(self, topic: str) -> Log | Mailbox:
         """Return where messages of a topic go."""
@@ -312,7 +327,10 @@ class MemoryTransport:
 
     async def cancel_scheduled(self, message_id: str) -> bool:
         """Delete a message that waits for its time; False if it is not there (any more)."""
-        return bool(self._schedule.cancel(message_id))
+        cancelled = self._schedule.cancel(message_id)
+        for message in cancelled:
+            self._dedupe_keys.unmark(message)
+        return bool(cancelled)
 
     async def seek(self, group: str, pattern: str, start: Start) -> None:
         """Move a group's place on every topic that the pattern fits. Deliveries in flight are taken back.

@@ -10,7 +10,8 @@ from urllib.parse import unquote
 from ..._core.errors import ConfigurationError
 from ..._core.ports import Clock
 from ..._core.url import TransportURL
-from .transport import OPTIONS, SqliteTransport
+from .options import read_options
+from .transport import SqliteTransport
 
 __all__ = ["SqliteTransport", "transport"]
 
@@ -21,7 +22,7 @@ def transport(url: TransportURL, *, clock: Clock) -> SqliteTransport:
     Raises:
         ConfigurationError: There is no path, or an option is unknown.
     """
-    url.check_options(OPTIONS)
+    options = read_options(url)
     if url.parts.netloc:
         raise ConfigurationError(
             f"{url} names a host: a path has three slashes, sqlite:///{url.parts.netloc}, or four if it is absolute"
@@ -31,7 +32,4 @@ def transport(url: TransportURL, *, clock: Clock) -> SqliteTransport:
         raise ConfigurationError(
             f"{url} has no path: write sqlite:///shop.db, or memory:// for no file at all"
         )
-    settle = url.options.get("settle", "written")
-    if settle not in ("written", "flushed"):
-        raise ConfigurationError(f"settle={settle!r} must be 'written' (the default) or 'flushed'")
-    return SqliteTransport(path, clock=clock, flush_settlements=settle == "flushed")
+    return SqliteTransport(path, clock=clock, options=options)

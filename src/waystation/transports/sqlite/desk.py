@@ -18,7 +18,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 import apsw
 
 from ..._core.errors import Disconnected, StoreUnavailable
-from ..._core.limits import STORE_BUSY_S
+from ..._core.limits import DEDUPE_WINDOW_S, STORE_BUSY_S
 from ..._store.database import connect, translated
 from ..._store.log import Log
 from .flusher import Flusher
@@ -77,10 +77,17 @@ class _Task(Generic[T]):
 class Desk:
     """One connection for write transactions, one after another."""
 
-    def __init__(self, path: Path, turnstile: Path, *, on_long_wal: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        turnstile: Path,
+        *,
+        on_long_wal: Callable[[], None],
+        dedupe_window_s: float = DEDUPE_WINDOW_S,
+    ) -> None:
         self.path = path
         self.connection = connect(path, patient=False, on_long_wal=on_long_wal)
-        self.log = Log(self.connection)
+        self.log = Log(self.connection, dedupe_window_s=dedupe_window_s)
         self._flusher = Flusher(path)
         self._turnstile = Turnstile(turnstile)
         self._entered = False

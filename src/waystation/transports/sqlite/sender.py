@@ -10,7 +10,7 @@ from typing import Final
 
 import apsw
 
-from ..._core.delivery import Durability, Receipt, SendOutcome
+from ..._core.delivery import Durability, SendOutcome, receipts
 from ..._core.errors import Disconnected, SendRejected, SendUnconfirmed, StoreUnavailable
 from ..._core.message import Message
 from ..._core.run import MessageRun, ids_of
@@ -55,7 +55,7 @@ class Sender:
             try:
                 self._check()
                 await self._desk.begin()
-                touched = self._desk.log.write(prepared, self._clock.now())
+                written = self._desk.log.write(prepared, self._clock.now())
             except (apsw.Error, StoreUnavailable, Disconnected) as error:
                 self._desk.undo()
                 return _rejected(messages, self._translated(error))
@@ -74,14 +74,15 @@ class Sender:
                 )
                 self._desk.undo()
                 return _unconfirmed(messages, self._failure)
-        self._ring(touched)  # before the flush: receivers look while the disk is at work
+        if written.touched:  # else all were duplicates
+            self._ring(written.touched)  # before the flush: receivers look while the disk is at work
         if flush:
             try:
                 await self._desk.flush()
             except StoreUnavailable as error:
                 return _unconfirmed(messages, error)
         level = Durability.FLUSHED if flush else Durability.WRITTEN
-        return [Receipt(message_id, level) for message_id in ids_of(messages)]
+        return receipts(ids_of(messages), level, written.firsts)
 
     async def close(self) -> None:
         """Finish the commit that runs, and disconnect. May be called twice."""

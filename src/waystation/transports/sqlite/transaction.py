@@ -62,8 +62,9 @@ class TransactionDesk(Desk):
         store_clock: StoreClock,
         *,
         on_long_wal: Callable[[], None],
+        dedupe_window_s: float,
     ) -> None:
-        super().__init__(path, turnstile, on_long_wal=on_long_wal)
+        super().__init__(path, turnstile, on_long_wal=on_long_wal, dedupe_window_s=dedupe_window_s)
         self.clock, self.store_clock = clock, store_clock
         self._theirs = False  # whether the statement being prepared is a user's
         self.connection.set_authorizer(self._authorize)
@@ -146,7 +147,7 @@ class SqliteTransaction:
         """Put messages into the log when the transaction commits."""
         await self._begin()
         with translated(self._desk.path):
-            self._touched |= self._desk.log.append(messages, self._desk.store_clock.now())
+            self._touched |= self._desk.log.append(messages, self._desk.store_clock.now()).touched
 
     async def settle(self, outcomes: Sequence[tuple[Delivery, Settlement]]) -> None:
         """Settle when the transaction commits."""

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import apsw
 
@@ -31,13 +31,11 @@ from ..._store.settle import Settled
 from ..._store.wakeup import Bell, Ear, wake_folder
 from .desk import Desk
 from .feed import GroupFeed, ReplyFeed
+from .options import Options
 from .sender import Sender
 from .transaction import SqliteTransaction, TransactionDesk
 
 T = TypeVar("T")
-
-#: Options of a `sqlite://` URL.
-OPTIONS: Final = ("settle",)
 
 _CAPABILITIES = Capabilities(
     name="sqlite",
@@ -52,16 +50,17 @@ _CAPABILITIES = Capabilities(
     transactions=True,
     inspectable=True,
     replay=True,
+    deduplicates=True,
 )
 
 
 class SqliteTransport:
     """One process's access to one file."""
 
-    def __init__(self, path: str, *, clock: Clock, flush_settlements: bool = False) -> None:
+    def __init__(self, path: str, *, clock: Clock, options: Options | None = None) -> None:
         self._path = Path(os.path.abspath(path))
         self._clock = clock
-        self._flush_settlements = flush_settlements
+        self._options = options or Options()
         self._open: _Opened | None = None
 
     @property
@@ -76,7 +75,7 @@ class SqliteTransport:
             ConfigurationError: The folder is missing, or on a network file system.
             StoreError: The file is damaged, newer than this program, or cannot be opened.
         """
-        self._open = await asyncio.to_thread(_Opened, self._path, self._clock)
+        self._open = await asyncio.to_thread(_Opened, self._path, self._clock, self._options)
 
     async def declare(self, topology: Topology) -> None:
         """Make topics and groups exist. A reply address, which has no group, needs nothing in the file."""
@@ -122,7 +121,7 @@ class SqliteTransport:
                 clock=self._clock,
                 now=opened.clock.now,
                 ring=opened.bell.ring,
-                flush=self._flush_settlements,
+                flush=self._options.flush_settlements,
             )
         opened.feeds = [other for other in opened.feeds if not other.closed]
         opened.feeds.append(feed)
@@ -131,7 +130,7 @@ class SqliteTransport:
     async def begin(self, *, flush: bool) -> SqliteTransaction:
         """Begin a transaction on this file."""
         opened = self._opened()
-        flush = flush or self._flush_settlements  # a transaction settles too
+        flush = flush or self._options.flush_settlements  # a transaction settles too
         return SqliteTransaction(opened.transactions, flush=flush, committed=opened.transaction_committed)
 
     async def release_process(self, pid: int) -> int:
@@ -211,9 +210,10 @@ class SqliteTransport:
             "schema": str(VERSION),
             "size": f"{self._path.stat().st_size:,} bytes",
             "write-ahead log": f"{opened.maintenance.wal_bytes():,} bytes",
+            "publishing once": f"a dedupe_key counts for {self._options.dedupe_window_s:g} s",
             "publishing": "FLUSHED: the write-ahead log is flushed after the commit, before the receipt",
             "settling": "FLUSHED"
-            if self._flush_settlements
+            if self._options.flush_settlements
             else "WRITTEN: a power cut may undo it, never a process",
         }
 
@@ -250,8 +250,10 @@ class SqliteTransport:
 class _Opened:
     """What a transport has while it is open. Made in a thread: it opens files."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
-        path = Path(os.path.realpath(path))  # however it is called: beside the file is where its processes meet
+    def __init__(self, path: Path, clock: Clock, options: Options) -> None:
+        path = Path(
+            os.path.realpath(path)
+        )  # however it is called: beside the file is where its processes meet
         create(path)
         folder = wake_folder(path)
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -266,9 +268,13 @@ class _Opened:
         nudge = self.maintenance.nudge
         try:
             turnstile = folder / "writer.lock"
-            self.sender = Sender(Desk(path, turnstile, on_long_wal=nudge), self.clock, ring=self.bell.ring)
+            window_s = options.dedupe_window_s
+            sending = Desk(path, turnstile, on_long_wal=nudge, dedupe_window_s=window_s)
+            self.sender = Sender(sending, self.clock, ring=self.bell.ring)
             self.desk = Desk(path, turnstile, on_long_wal=nudge)
-            self.transactions = TransactionDesk(path, turnstile, clock, self.clock, on_long_wal=nudge)
+            self.transactions = TransactionDesk(
+                path, turnstile, clock, self.clock, on_long_wal=nudge, dedupe_window_s=window_s
+            )
             newest = self.desk.connection.execute("SELECT time FROM bus_segment ORDER BY id DESC LIMIT 1").get
         except BaseException:
             self.maintenance.close()
