@@ -48,11 +48,12 @@ PAGES: dict[str, tuple[str, ...]] = {
     "values": (
         *("Topic", "Endpoint", "Message", "Receipt", "Durability", "Delivery"),
         *("Accept", "Retry", "DeadLetter", "Release", "RetryPolicy", "RetryNow", "Reject", "Capabilities"),
+        *("Health", "SubscriptionHealth"),
     ),
 }
 
 #: Classes that a program is given and does not make.
-GIVEN = {"BlockingBus", "Transaction", "Received", "PendingReply", "Delivery"}
+GIVEN = {"BlockingBus", "Transaction", "Received", "PendingReply", "Delivery", "Health", "SubscriptionHealth"}
 
 #: Methods that the library's own rooms call.
 INTERNAL = {"send_messages", "takes_from", "end", "abandon"}
@@ -184,13 +185,8 @@ def contract_table() -> str:
     """What in a program asks for each fact, and what becomes of it where the transport does not have it."""
     rows = []
     for need, fact in FACTS.items():
-        without = (
-            f"added: {fact.added}"
-            if fact.added
-            else f"refused; instead: {fact.instead}"
-            if fact.instead
-            else "refused"
-        )
+        instead = f"; instead: {fact.instead}" if fact.instead else ""
+        without = f"added: {fact.added}" if fact.added else f"refused{instead}"
         allowed = f". With `allow=`: {fact.accepted}" if fact.accepted else ""
         rows.append(f"| `{need}` | {fact.asked_by or 'only `needs=`'} | {without}{allowed} |")
     return "\n".join(["| fact | asked for by | where the transport lacks it |", "|---|---|---|", *rows])

@@ -43,6 +43,7 @@ from ._core.errors import (
     UnsupportedCapability,
     WaystationError,
 )
+from ._core.liveness import Health, SubscriptionHealth
 from ._core.message import Message
 from ._core.ports import Handler, Middleware
 from ._core.retry import Reject, RetryNow, RetryPolicy
@@ -72,6 +73,7 @@ __all__ = [
     "EncodeError",
     "Endpoint",
     "Handler",
+    "Health",
     "Message",
     "MessageError",
     "MessageExpired",
@@ -98,6 +100,7 @@ __all__ = [
     "StoreError",
     "StoreUnavailable",
     "StoreVersion",
+    "SubscriptionHealth",
     "Topic",
     "Transaction",
     "TransactionLost",

@@ -11,6 +11,7 @@ from waystation import Bus, Delivery, RetryPolicy, Topic
 from waystation._core.capabilities import Capabilities
 from waystation._core.delivery import SendOutcome, Settlement
 from waystation._core.inspection import DeadInfo, GroupInfo
+from waystation._core.liveness import Watch
 from waystation._core.message import Message
 from waystation._core.ports import Feed, Subscription, Timer, Topology, Transport
 from waystation._runtime.clock import SystemClock
@@ -62,6 +63,11 @@ async def dead(bus: Bus) -> list[DeadInfo]:
 def consumers(bus: Bus) -> list[Consumer]:
     assert bus._connection is not None
     return bus._connection._consumers
+
+
+def state_of(consumer: Consumer) -> str:
+    """What it does at this moment, as far as it knows itself."""
+    return Watch(0.0, 0.0).look(consumer.sight(), None, now_s=0.0, patience_s=1.0).state
 
 
 @asynccontextmanager

@@ -29,6 +29,7 @@ from .shop import (
     dead,
     group,
     orders,
+    state_of,
     until,
 )
 
@@ -46,8 +47,8 @@ async def test_each_message_is_handled_once_and_settled() -> None:
         await until(lambda: consumer.counters.accepted == 3000)
         assert seen == list(range(3000))
         assert (await group(bus, "billing")).lag == 0
-        idle = consumer.state
-    assert (idle, consumer.state) == ("waiting", "stopped")
+        idle = state_of(consumer)
+    assert (idle, state_of(consumer)) == ("waiting", "stopped")
 
 
 async def test_a_failed_message_comes_again_after_its_delay_and_holds_nobody_up() -> None:
@@ -287,7 +288,7 @@ async def test_while_draining_the_rest_of_a_running_key_is_kept_and_so_are_its_l
             await bus.publish_many(orders, [Order(n) for n in range(3)], key="a")
             await bus.publish(orders, Order(3), key="b")
             await clock.advance(0)
-            consumer._lanes.give(await consumer._feed.receive(10) if consumer._feed else [])
+            consumer._lanes.give(await consumer._source.receive(10))
             draining = asyncio.create_task(consumer.drain(25))
             await clock.advance(2 * LEASE_S)
             assert [delivery.message.key for delivery, _ in faults.settled[0]] == ["b"]
@@ -344,11 +345,11 @@ async def test_after_a_failure_it_subscribes_again_and_says_so_once(caplog: pyte
         async with consumer_of(bus, charge, transport) as consumer:
             faults.open_feed = [Disconnected("still gone")] * 3
             await clock.advance(0)
-            broken = consumer.state
+            broken = state_of(consumer)
             await bus.publish(orders, Order(1))
             await clock.advance(60)
             assert seen == [1]
-            assert (broken, consumer.state) == ("resubscribing", "waiting")
+            assert (broken, state_of(consumer)) == ("resubscribing", "waiting")
     assert faults.opened == 3
     assert caplog.text.count("resubscribing: Disconnected: gone") == 1
     assert "still gone" not in caplog.text

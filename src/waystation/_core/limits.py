@@ -146,6 +146,14 @@ RECONNECT_DELAY_S_MAX: Final = 10.0
 #: How often outcomes are offered to a transport that is failing while a bus stops; what is left comes again.
 DRAIN_SETTLE_ATTEMPTS_MAX: Final = 3
 
+#: How long messages may wait while nothing is delivered or handled, before a subscription counts as stalled, in
+#: seconds: longer than a lease, which another member may have to lose first.
+STALLED_AFTER_S: Final = 30.0
+
+#: How often a watchdog looks within that time. A look asks the medium what waits, for subscriptions in which nothing
+#: has moved since the last one.
+WATCH_LOOKS_COUNT: Final = 6
+
 #: Deliveries that a pulling receiver holds unsettled unless told. Its caller settles one by one, so few will do.
 PULL_MESSAGES_COUNT: Final = 100
 
@@ -212,6 +220,7 @@ assert LEASE_RENEWAL_S * 3 < LEASE_S, "a lease must survive two missed renewals"
 assert SEND_RUN_MESSAGES_MAX * 2 <= BATCH_MESSAGES_MAX, "runs are joined into batches"
 assert KEYLESS_RUN_MESSAGES_MAX <= BATCH_MESSAGES_MAX <= CREDIT_MESSAGES_MAX
 assert DEDUPE_WINDOW_S >= 2 * SEND_TIMEOUT_S, "whoever publishes again after a timeout must still be known"
+assert STALLED_AFTER_S > LEASE_S + IDLE_POLL_S, "what a dead member held comes by itself"
 assert TRANSACTION_S_MAX <= LEASE_S, "a transaction must not outlive the lease it settles"
 assert BATCH_BYTES_MAX <= MESSAGE_BODY_BYTES_MAX, (
     "one message of the maximum size must fit into a batch of its own"

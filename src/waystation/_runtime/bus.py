@@ -20,7 +20,8 @@ from .._core.capabilities import Capabilities
 from .._core.duration import Duration, seconds
 from .._core.errors import ConfigurationError
 from .._core.inspection import Inspector
-from .._core.limits import DRAIN_S, PULL_MESSAGES_COUNT
+from .._core.limits import DRAIN_S, PULL_MESSAGES_COUNT, STALLED_AFTER_S
+from .._core.liveness import Health
 from .._core.ports import Clock, LeaseReleaser, Middleware, Start, Transport
 from .._core.retry import RetryPolicy
 from .._core.topic import Topic
@@ -53,6 +54,8 @@ class Bus(Sender, Router):
         middleware: Wraps every handler, the first one outermost.
         retry: What becomes of messages whose handler raised, unless the handler says otherwise.
         lifespan: A context manager around the running of handlers, called with the bus.
+        stalled_after: How long messages may wait while nothing is delivered or handled, before a subscription counts as
+            stalled and is subscribed anew.
         clock: Time, for tests.
         random: Returns numbers in [0, 1), for the jitter of retries, for tests.
 
@@ -68,6 +71,7 @@ class Bus(Sender, Router):
         middleware: Sequence[Middleware] = (),
         retry: RetryPolicy | None = None,
         lifespan: Callable[[Bus], AbstractAsyncContextManager[None]] | None = None,
+        stalled_after: Duration = STALLED_AFTER_S,
         clock: Clock | None = None,
         random: Callable[[], float] | None = None,
     ) -> None:
@@ -81,6 +85,9 @@ class Bus(Sender, Router):
         self._retry = retry or RetryPolicy()
         self._random = random or random_module.random
         self._lifespan = lifespan
+        self._stalled_after_s = seconds(stalled_after, name="stalled_after")
+        if not self._stalled_after_s:
+            raise ConfigurationError("stalled_after must be more than 0 seconds")
         self._startup: list[Hook] = []
         self._shutdown: list[Hook] = []
         self._overrides: dict[Callable[..., Any], Callable[..., Any]] = {}
@@ -181,7 +188,7 @@ class Bus(Sender, Router):
                 await stack.enter_async_context(self._lifespan(self))
             await stack.enter_async_context(hooks(self._startup, self._shutdown))
             stack.push_async_callback(connection.drain, drain_s)
-            await connection.start(self._specs)
+            await connection.start(self._specs, stalled_after_s=self._stalled_after_s)
             yield self
 
     async def drain(self, deadline_s: float) -> int:
@@ -230,6 +237,15 @@ class Bus(Sender, Router):
         return blocking_bus(self, self._connection.loop if self._connection else None)
 
     # --- looking -----------------------------------------------------------------------------------------------
+
+    def health(self) -> Health:
+        """What this process can do now: whether it is live and ready, why not, and the state of each subscription.
+
+        Not connected, or without running handlers, it is live and not ready.
+        """
+        if self._connection is None:
+            return Health(live=True, ready=False, reasons=("the bus is not connected",))
+        return self._connection.health()
 
     @property
     def capabilities(self) -> Capabilities:

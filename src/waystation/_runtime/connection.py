@@ -12,6 +12,7 @@ from weakref import WeakSet
 
 from .._core.errors import ConfigurationError
 from .._core.limits import CREDIT_MESSAGES_MAX, HANDLER_THREADS_MAX
+from .._core.liveness import Health
 from .._core.ports import Clock, Middleware, Start, Subscription, Topology, Transport
 from .._core.retry import RetryPolicy
 from .._core.topic import Topic, check_name, check_pattern, is_pattern
@@ -23,6 +24,7 @@ from .receiver import Receiver
 from .requests import Requests
 from .resolve import Routes
 from .transaction import Transaction
+from .watchdog import Watchdog
 
 if TYPE_CHECKING:
     from .bus import Bus
@@ -44,6 +46,7 @@ class Connection:
         self.transactions: set[Transaction] = set()
         self._receivers: WeakSet[Receiver[Any]] = WeakSet()
         self._consumers: list[Consumer] = []
+        self._watchdog: Watchdog | None = None
 
     def receive(self, topic: Topic[Any] | str, *, group: str, start: Start, prefetch: int) -> Receiver[Any]:
         """Make a receiver; see `Bus.receive`. It does nothing before its first step."""
@@ -66,8 +69,8 @@ class Connection:
         self._receivers.add(receiver)
         return receiver
 
-    async def start(self, specs: Sequence[HandlerSpec]) -> None:
-        """Declare what handlers need, and start them. `drain` stops those that were started, also after an error."""
+    async def start(self, specs: Sequence[HandlerSpec], *, stalled_after_s: float) -> None:
+        """Declare what handlers need, start and watch them. `drain` stops what was started, also after an error."""
         if self._consumers:
             raise ConfigurationError("the handlers of this bus run already")
         placed = placements(specs, self._routes, self.transports)
@@ -82,6 +85,13 @@ class Connection:
             consumer = Consumer(spec, transport, self.runtime)
             self._consumers.append(consumer)
             await consumer.start()
+        self._watchdog = Watchdog(self._consumers, clock=self.runtime.clock, patience_s=stalled_after_s)
+
+    def health(self) -> Health:
+        """What the handlers are able to do now."""
+        if self._watchdog is None:
+            return Health(live=True, ready=False, reasons=("the handlers do not run",))
+        return self._watchdog.health()
 
     async def close(self) -> None:
         """Let go of what others still use: transactions, handlers, receivers, requests. Then send what waits.
@@ -99,8 +109,11 @@ class Connection:
     async def drain(self, deadline_s: float) -> int:
         """Let the handlers finish, and stop them. Returns how many were abandoned. May be called twice."""
         consumers, self._consumers = self._consumers, []
+        watchdog, self._watchdog = self._watchdog, None
+        # The watchdog first: it must not open feeds of what is being drained.
+        ending = [watchdog.close()] if watchdog else []
         results = await asyncio.gather(
-            *(consumer.drain(deadline_s) for consumer in consumers), return_exceptions=True
+            *ending, *(consumer.drain(deadline_s) for consumer in consumers), return_exceptions=True
         )
         for result in results:
             if isinstance(result, BaseException):

@@ -12,32 +12,24 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from .._core.delivery import Delivery
-from .._core.errors import SettlementLost, TransportError
-from .._core.limits import (
-    DRAIN_SETTLE_ATTEMPTS_MAX,
-    LEASE_RENEWAL_S,
-    RECONNECT_DELAY_S_MAX,
-    RECONNECT_FIRST_DELAY_S,
-)
-from .._core.ports import Feed, Transport
+from .._core.errors import SettlementLost
+from .._core.limits import DRAIN_SETTLE_ATTEMPTS_MAX, LEASE_RENEWAL_S
+from .._core.liveness import Sight
+from .._core.ports import Transport
 from .._core.prefetch import Prefetch
-from .._core.retry import RetryPolicy, describe
+from .._core.retry import describe
 from .context import Runtime
 from .handlers import HandlerSpec
 from .lanes import Lanes
 from .pipeline import make_runner
 from .results import Outcome, Results
+from .source import AGAIN, Source
 from .verdicts import Verdicts
 
 _log = logging.getLogger("waystation.consumer")
-
-#: How long to wait before a transport that failed is asked again.
-_AGAIN = RetryPolicy(first_delay=RECONNECT_FIRST_DELAY_S, max_delay=RECONNECT_DELAY_S_MAX)
-
-State = Literal["consuming", "waiting", "resubscribing", "stopped"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +37,12 @@ class Counters:
     """What a consumer has done since it started.
 
     Attributes:
+        received: Deliveries that came.
         handled: Deliveries whose handling came to an end: `accepted`, `retried` and `dead` together.
         in_flight: Deliveries received and not yet settled.
     """
 
+    received: int
     handled: int
     accepted: int
     retried: int
@@ -65,7 +59,7 @@ class Consumer:
 
     def __init__(self, spec: HandlerSpec, transport: Transport, runtime: Runtime) -> None:
         self.spec = spec
-        self._transport = transport
+        self.transport = transport
         self._runtime = runtime
         self._to_settle = asyncio.Event()
         self._room = asyncio.Event()
@@ -82,26 +76,43 @@ class Consumer:
         )
         self._prefetch = Prefetch(spec.concurrency, runner.appetite)
         self._settling: Sequence[Outcome] = ()
-        self._feed: Feed | None = None
+        self._source = Source(
+            spec.name, spec.subscription, transport, clock=runtime.clock, random=runtime.random
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._lane_tasks: list[asyncio.Task[None]] = []
+        self._handled = 0
         self._draining = False
-        self._resubscribing = False
+
+    def sight(self) -> Sight:
+        """What can be seen of it now, for whoever watches."""
+        source, counters = self._source, self.counters
+        return Sight(
+            handler=self.spec.invocation.signature.name,
+            open=source.feed is not None,
+            paused="",
+            trouble=source.trouble,
+            feed=source.number,
+            fresh=source.fresh,
+            received=source.received,
+            ended=self._handled + counters.handled,
+            waiting=self._lanes.waiting,
+            running=self._lanes.running,
+            unsettled=counters.in_flight,
+        )
 
     @property
-    def state(self) -> State:
-        """What it is doing: `waiting` for messages, `consuming` them, `resubscribing` after a failure, or `stopped`."""
-        if self._feed is None:
-            return "stopped"
-        if self._resubscribing:
-            return "resubscribing"
-        return "consuming" if self._unsettled_count() else "waiting"
+    def broken(self) -> str:
+        """Which of its tasks has ended by itself, which none should; nothing: none has."""
+        ended = [task.get_name() for task in (*self._tasks, *self._lane_tasks) if task.done()]
+        return f"a task has ended: {ended[0]}" if ended and self._source.feed is not None else ""
 
     @property
     def counters(self) -> Counters:
         """What was done so far."""
         results = self._results
         return Counters(
+            received=self._source.received,
             handled=results.accepted + results.retried + results.dead,
             accepted=results.accepted,
             retried=results.retried,
@@ -115,8 +126,8 @@ class Consumer:
         Raises:
             TransportError: The feed could not be opened; nothing was started.
         """
-        assert self._feed is None, "a consumer is started once"
-        self._feed = await self._transport.open_feed(self.spec.subscription)
+        assert self._source.number == 0, "a consumer is started once"
+        await self._source.open()
         self._lane_tasks = self._lanes.start()
         for task in self._lane_tasks:
             task.add_done_callback(self._lane_ended)
@@ -138,7 +149,7 @@ class Consumer:
         Returns:
             How many handlers were cancelled.
         """
-        if self._feed is None:
+        if self._source.feed is None:
             return 0
         fetch, settle, send, leases = self._tasks
         await _end(fetch)
@@ -155,9 +166,18 @@ class Consumer:
         finally:
             for task in (*self._lane_tasks, settle, send, leases):
                 await _end(task)
-            feed, self._feed = self._feed, None
-            await feed.close()
+            await self._source.close()
         return abandoned
+
+    async def resubscribe(self, reason: str) -> None:
+        """Replace a feed that brings nothing though messages wait. Not while it drains.
+
+        Cancelled, the consumer fetches nothing more: it is about to be drained.
+        """
+        fetch, *others = self._tasks
+        await _end(fetch)
+        self._source.trouble = reason
+        self._tasks = [self._start("fetch", self._fetch()), *others]
 
     async def _finish(self, timeout_s: float) -> int:
         """Wait for the lanes; cancel those that are not done in time, and say how many these were."""
@@ -180,7 +200,7 @@ class Consumer:
     # --- receiving ---------------------------------------------------------------------------------------------
 
     async def _fetch(self) -> None:
-        feed, failures = self._feed, 0
+        source = self._source
         while True:
             limit = self._prefetch.limit(waiting=self._lanes.waiting, unsettled=self._unsettled_count())
             if limit == 0:
@@ -188,48 +208,25 @@ class Consumer:
                 await self._room.wait()
                 continue
             try:
-                if feed is None:
-                    feed = await self._reopen()
-                deliveries = await feed.receive(limit)
+                if source.trouble:
+                    await self._reopen()
+                deliveries = await source.receive(limit)
             except Exception as error:  # noqa: BLE001 - a consumer never dies silently, whatever a transport raises
-                failures += 1
-                feed = None
-                await self._wait_to_resubscribe(error, failures)
+                await source.failed(error)
                 continue
-            failures = 0
             self._prefetch = self._prefetch.received(deliveries)
             self._lanes.give(self._results.admit(deliveries))
             await asyncio.sleep(0)  # the lanes begin before the next fetch does
 
-    async def _wait_to_resubscribe(self, error: Exception, failures: int) -> None:
-        if not self._resubscribing:
-            self._resubscribing = True
-            _log.warning(
-                "%s: receiving failed, resubscribing: %s",
-                self.spec.name,
-                describe(error),
-                exc_info=None if isinstance(error, TransportError) else error,
-                extra={"subscription": self.spec.name},
-            )
-        await self._runtime.clock.sleep(_AGAIN.delay_s(failures, jitter=self._runtime.random()))
-
-    async def _reopen(self) -> Feed:
+    async def _reopen(self) -> None:
         """Replace the feed. What the old one delivered comes again, so what has not begun is forgotten."""
-        old = self._feed
-        assert old is not None, "the fetching task ends before the feed does"
         self._lanes.take_back()
         self._results.forget()
-        try:
-            await old.close()
-        except Exception as error:  # noqa: BLE001 - it is broken already; the new one tells
-            _log.debug("%s: closing a broken feed: %s", self.spec.name, describe(error))
-        self._feed = feed = await self._transport.open_feed(self.spec.subscription)
-        self._resubscribing = False
-        _log.info("%s: resubscribed", self.spec.name, extra={"subscription": self.spec.name})
-        return feed
+        await self._source.reopen()
 
     def _progress(self, handled: int, elapsed_s: float) -> bool:
         """Called by a lane after each run; returns whether the next fetch should begin while there is still work."""
+        self._handled += handled
         self._prefetch = self._prefetch.measured(handled, elapsed_s)
         due = self._lanes.waiting <= self._prefetch.low_water and not self._room.is_set()
         if due:
@@ -260,8 +257,8 @@ class Consumer:
     async def _settle_batch(self, batch: Sequence[Outcome]) -> bool:
         """Settle until it is done or its leases are gone; say whether it is done."""
         failures = 0
-        feed = self._feed
-        while feed is not None and feed is self._feed:
+        feed = self._source.feed
+        while feed is not None and feed is self._source.feed:
             try:
                 await feed.settle(batch)
                 return True
@@ -285,7 +282,7 @@ class Consumer:
                     )
                 if self._draining and failures >= DRAIN_SETTLE_ATTEMPTS_MAX:
                     break
-            await self._runtime.clock.sleep(_AGAIN.delay_s(failures, jitter=self._runtime.random()))
+            await self._runtime.clock.sleep(AGAIN.delay_s(failures, jitter=self._runtime.random()))
         _log.warning(
             "%s: %d settlements were given up; their messages come again", self.spec.name, len(batch)
         )
@@ -300,7 +297,7 @@ class Consumer:
     @property
     def _via(self) -> Transport | None:
         """A reply goes back the way its request came; other messages where their topic leads."""
-        return self._transport if self.spec.kind == "request" else None
+        return self.transport if self.spec.kind == "request" else None
 
     # --- leases ------------------------------------------------------------------------------------------------
 
@@ -308,10 +305,10 @@ class Consumer:
         while True:
             await self._runtime.clock.sleep(LEASE_RENEWAL_S)
             unsettled = self._unsettled()
-            if not unsettled or self._feed is None:
+            if not unsettled or self._source.feed is None:
                 continue
             try:
-                await self._feed.extend(unsettled)
+                await self._source.feed.extend(unsettled)
             except SettlementLost as error:
                 _log.warning(
                     "%s: a lease had ended: %s", self.spec.name, error, extra={"subscription": self.spec.name}

@@ -139,6 +139,11 @@ class Lanes:
         """Deliveries not handled yet, those being handled included."""
         return len(self._shared) + len(self._behind) + sum([len(lane.pending) for lane in self._lanes])
 
+    @property
+    def running(self) -> int:
+        """Deliveries that are being handled."""
+        return sum([lane.taken for lane in self._lanes])
+
     def deliveries(self) -> Iterator[Delivery]:
         """What is not handled yet, those being handled included."""
         for lane in self._lanes:

@@ -1,0 +1,96 @@
+"""`Source`: a subscription's feed, opened anew whenever it breaks, or when somebody doubts it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from .._core.delivery import Delivery
+from .._core.errors import TransportError
+from .._core.limits import RECONNECT_DELAY_S_MAX, RECONNECT_FIRST_DELAY_S
+from .._core.ports import Clock, Feed, Subscription, Topology, Transport
+from .._core.retry import RetryPolicy, describe
+
+_log = logging.getLogger("waystation.consumer")
+
+#: How long to wait before a transport that failed is asked again.
+AGAIN = RetryPolicy(first_delay=RECONNECT_FIRST_DELAY_S, max_delay=RECONNECT_DELAY_S_MAX)
+
+
+class Source:
+    """Where a consumer's deliveries come from.
+
+    Attributes:
+        feed: The open feed; None before the start and after the end.
+        number: How many feeds there have been.
+        fresh: Deliveries that came from this one.
+        received: Deliveries that came from all.
+        trouble: Why the feed is to be replaced; nothing: it is not.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        subscription: Subscription,
+        transport: Transport,
+        *,
+        clock: Clock,
+        random: Callable[[], float],
+    ) -> None:
+        self._name, self._subscription, self._transport = name, subscription, transport
+        self._clock, self._random = clock, random
+        self._failures = 0
+        self.feed: Feed | None = None
+        self.number = self.fresh = self.received = 0
+        self.trouble = ""
+
+    async def open(self) -> None:
+        """Open the first feed of a subscription that was declared.
+
+        Raises:
+            TransportError: It could not be opened.
+        """
+        self.feed = await self._transport.open_feed(self._subscription)
+        self.number += 1
+
+    async def receive(self, limit: int) -> Sequence[Delivery]:
+        """Wait for deliveries. Cancelling loses nothing."""
+        assert self.feed is not None, "the fetching task ends before the feed does"
+        deliveries = await self.feed.receive(limit)
+        self._failures = 0
+        self.fresh += len(deliveries)
+        self.received += len(deliveries)
+        return deliveries
+
+    async def reopen(self) -> None:
+        """Replace the feed; its subscription is declared again, in case somebody has removed its group meanwhile."""
+        assert self.feed is not None, "the fetching task ends before the feed does"
+        try:
+            await self.feed.close()
+        except Exception as error:  # noqa: BLE001 - it is broken already; the new one tells
+            _log.debug("%s: closing a broken feed: %s", self._name, describe(error))
+        await self._transport.declare(Topology((), (self._subscription,)))
+        self.fresh = 0
+        await self.open()
+        self.trouble = ""
+        _log.info("%s: resubscribed", self._name, extra={"subscription": self._name})
+
+    async def failed(self, error: Exception) -> None:
+        """Take in that receiving or opening failed; say so once, and wait before the next try."""
+        self._failures += 1
+        if not self.trouble:
+            _log.warning(
+                "%s: receiving failed, resubscribing: %s",
+                self._name,
+                describe(error),
+                exc_info=None if isinstance(error, TransportError) else error,
+                extra={"subscription": self._name},
+            )
+        self.trouble = describe(error)
+        await self._clock.sleep(AGAIN.delay_s(self._failures, jitter=self._random()))
+
+    async def close(self) -> None:
+        """Close the feed: what is unsettled goes back."""
+        feed, self.feed = self.feed, None
+        if feed is not None:
+            await feed.close()
