@@ -96,7 +96,8 @@ class Report:
             f"sqlite: {total.lost:,} of {total.accepted:,} accepted messages lost over {total.kills:,} kills and "
             f"{total.cuts:,} power cuts (bound per event at 95 %: kills {_bound(total.kills)}, power cuts "
             f"{_bound(total.cuts)}); {total.duplicated:,} duplicates, of which {total.duplicated_as_first:,} as "
-            f"attempt 1 again; {total.recovered:,} of unknown outcome arrived; {total.effects_twice:,} effects twice; "
+            f"attempt 1 again; {total.recovered:,} of unknown outcome arrived, of which {total.taken_back:,} were gone "
+            f"again after a power cut; {total.effects_twice:,} effects twice; "
             f"{total.order_violations:,} order violations; {total.other_faults:,} other faults; "
             f"{len(self.findings)} runs, seeds {seeds[0]} to {seeds[-1]}; {self.verdict}; "
             + ", ".join(f"{name} {value}" for name, value in facts.items())

@@ -34,8 +34,10 @@ async def deployments(folder: Path, seed: int, count: int, every_ms: int) -> Fin
             town.settle_in()
             for number in range(count):
                 name = workers[number % len(workers)]
+                town.recorder.nemesis("replace", name)
                 town.again(name, town.terminate(name))
                 town.wait_until(partial(town.is_at_work, name), f"{name} at work")
+                town.recorder.nemesis("replace", name, over=True)
                 town.pause(every_ms / 1000, every_ms / 2000)
             town.terminate("p")
             while (await info(transport)).lag:

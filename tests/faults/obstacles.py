@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from unittest.mock import patch
+
+import apsw
 
 from waystation._store import database
 from waystation._store.clock import StoreClock
@@ -53,10 +55,11 @@ async def keep(worker: Worker) -> None:
     connection = direct(worker.job.path)
     worker.recorder.nemesis("keep")
     while not worker.stopping.is_set():
-        keeper._checkpoint(connection)
-        keeper._sweep(connection)
+        with suppress(apsw.BusyError, apsw.FullError):
+            keeper._checkpoint(connection)
+            keeper._sweep(connection)
+            connection.execute("PRAGMA incremental_vacuum(8)").fetchall()
         keeper._prevented = 0.0
-        connection.execute("PRAGMA incremental_vacuum(8)").fetchall()
         await worker.pause(0.01)
     connection.close()
     keeper.close()
