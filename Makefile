@@ -45,7 +45,7 @@ fmt: .venv/tools ## format, and fix what ruff can fix
 bench: .venv/installed ## measure, each figure beside the limit it is held against (ARGS="--only NAME")
 	$(BIN)/waystation bench $(ARGS)
 
-docs: .venv/installed ## write the generated tables and the command-line reference anew
+docs: .venv/tools ## write the generated tables and the command-line reference anew
 	$(BIN)/python scripts/docs.py
 
 clean: ## remove .venv, builds and caches

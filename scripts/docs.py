@@ -31,6 +31,7 @@ from waystation import Bus
 from waystation._core import errors, exitcode, limits
 from waystation._core.capabilities import FACTS, Capabilities
 from waystation.cli.app import build
+from waystation.testing import conformance
 
 ROOT = Path(__file__).parent.parent
 
@@ -193,19 +194,14 @@ def contract_table() -> str:
 
 
 def conformance_rules() -> str:
-    """The rules of the conformance suite, from the names of its tests, which are sentences."""
-    folder = Path(waystation.__file__).parent / "testing" / "conformance"
-    text = "".join(file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.py")))
-    rules = re.findall(r"def test_c(\d+)_(\w+)\(", text)
-    rows = [
-        f"| C{number} | {sentence.replace('_', ' ')} |" for number, sentence in sorted(rules, key=first_of)
-    ]
-    return "\n".join(["| rule | |", "|---|---|", *rows])
-
-
-def first_of(rule: tuple[str, str]) -> str:
-    """What rules are sorted by; those of one number stay in the order of the suite."""
-    return rule[0]
+    """The rules of the conformance suite, each with the names of its tests, which are sentences."""
+    tests = [(mark.rule, name) for name, mark in conformance.marked_tests(conformance.TransportConformance)]
+    rows = []
+    for rule in conformance.RULES.values():
+        sentences = [name.partition("_c")[2][3:].replace("_", " ") for each, name in tests if each is rule]
+        claims = ", ".join(f"`{need}`" for need in rule.needs) or "all"
+        rows.append(f"| {rule.name} | {rule.title} | {claims} | {'; '.join(sentences)} |")
+    return "\n".join(["| | rule | asked of | tests |", "|---|---|---|---|", *rows])
 
 
 # --- commands ---------------------------------------------------------------------------------------------------

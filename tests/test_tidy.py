@@ -23,6 +23,18 @@ TYPE_IGNORES_MAX = 0
 #: Files that run in a thread of their own and may block it: SQLite calls its busy handler there.
 MAY_SLEEP = {"src/waystation/_store/database.py"}
 
+#: Files of the engine that may ask what time it is. Whatever a message shows goes by the clock that a program brings.
+MAY_READ_TIME = {
+    "src/waystation/_runtime/clock.py",  # the clock that a program brings if it brings none
+    "src/waystation/_store/database.py",  # how long SQLite has been busy
+    "src/waystation/_store/maintenance.py",  # when its thread tidies up next
+    "src/waystation/_store/wakeup.py",  # the file system's own stamps
+    "src/waystation/transports/sqlite/sender.py",  # how long the disk's free space is believed
+}
+
+#: The rooms that make up the engine; the others measure, show and test it.
+ENGINE = ("_core", "_runtime", "_store", "transports")
+
 #: Found by name at run time, or imported by users only; so nothing in src need import them.
 DOORS = ("waystation.transports.", "waystation.testing.")
 
@@ -105,6 +117,28 @@ def sleeps(root: Path) -> Iterator[str]:
                 continue
             if asleep:
                 yield f"{file.relative_to(root)}:{node.lineno}: pass a clock, or wait for an event"
+
+
+def own_watches(root: Path) -> Iterator[str]:
+    """Who reads the time himself cannot be tested with another one (rule C-46 of the conformance suite).
+
+    The event loop's own time is no clock of ours: it bounds what real work may take, such as waiting for a lock.
+    """
+    for file in python_files(root, *(f"src/waystation/{room}" for room in ENGINE)):
+        if file.relative_to(root).as_posix() in MAY_READ_TIME:
+            continue
+        for node in ast.walk(parse(file)):
+            if isinstance(node, ast.Call):
+                reads = re.fullmatch(
+                    r"time\.(time|monotonic|perf_counter)(_ns)?|(datetime\.)?datetime\.(now|utcnow|today)",
+                    ast.unparse(node.func),
+                )
+            elif isinstance(node, ast.ImportFrom):
+                reads = re.fullmatch("time", node.module or "")
+            else:
+                continue
+            if reads:
+                yield f"{file.relative_to(root)}:{node.lineno}: ask the clock that was passed in"
 
 
 def vague_limits(root: Path) -> Iterator[str]:
@@ -197,7 +231,7 @@ def at(root: Path, file: Path, node: ast.stmt) -> str:
 Rule = Callable[[Path], Iterator[str]]
 RULES: list[Rule] = [
     *(long_files, long_functions, orphans, notes_to_self),
-    *(undocumented, sleeps, vague_limits, vague_ignores),
+    *(undocumented, sleeps, own_watches, vague_limits, vague_ignores),
 ]
 
 
@@ -225,6 +259,9 @@ LIMITS = "_core/limits.py"
         (undocumented, "__init__.py", '"""M."""\nclass A:\n  """A."""\n  def f(self): ...'),
         (sleeps, "__init__.py", "import time\ntime.sleep(1)"),
         (sleeps, "__init__.py", "from time import sleep"),
+        (own_watches, "_store/log.py", "import time\ntime.time()"),
+        (own_watches, "_core/topic.py", "from time import monotonic"),
+        (own_watches, "_runtime/bus.py", "from datetime import datetime\ndatetime.now()"),
         (vague_limits, LIMITS, "# Why.\nPATIENCE = 3"),
         (vague_limits, LIMITS, "x = 1\nWAIT_S: float = 3"),
         (vague_ignores, "__init__.py", "x = 1  # type: ignore"),

@@ -1,34 +1,27 @@
-"""The rules that every transport keeps, one test each. Needs pytest.
+"""The rules that every transport keeps, one or more tests each. Needs pytest.
 
-A transport proves itself in ten lines:
+A transport proves itself in a few lines:
 
 ```python
 from waystation.testing.conformance import TransportConformance
 
 class TestMine(TransportConformance):
-    def make(self, clock):
-        return MyTransport("mine://localhost", clock=clock)
+    @pytest.fixture(autouse=True)
+    def _medium(self, tmp_path):
+        self.url = f"mine://{tmp_path}"
 ```
 
-The numbers in the names of the tests are those of the list of rules in `docs/transport-contract.md`. A rule that rests
-on a capability which the transport does not claim is skipped.
+The numbers in the names of the tests are those of the rules, which are listed in `rules.py` and in
+`docs/transport-contract.md`. A rule that rests on a capability which the transport does not claim is skipped; one that
+it does claim is not skipped, whatever the reason.
 """
+
+import pkgutil
 
 import pytest
 
 # So that a failing assertion says what it compared; before the modules are imported, or it comes too late.
-_PARTS = (
-    "claiming",
-    "delivering",
-    "ending",
-    "looking",
-    "ordering",
-    "publishing",
-    "settling",
-    "timing",
-    "world",
-)
-pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in _PARTS))
+pytest.register_assert_rewrite(*(f"{__name__}.{part.name}" for part in pkgutil.iter_modules(__path__)))
 
 from .claiming import Claiming  # noqa: E402
 from .delivering import Delivering  # noqa: E402
@@ -36,14 +29,27 @@ from .ending import Ending  # noqa: E402
 from .looking import Looking  # noqa: E402
 from .ordering import Ordering  # noqa: E402
 from .publishing import Publishing  # noqa: E402
+from .rules import RULES, Mark, Rule, mark_of, marked_tests, rule  # noqa: E402
+from .running import Running  # noqa: E402
 from .settling import Settling  # noqa: E402
+from .sharing import Sharing  # noqa: E402
 from .timing import Timing  # noqa: E402
 from .world import Suite, World  # noqa: E402
 
-__all__ = ["TransportConformance", "World"]
+__all__ = ["RULES", "Mark", "Rule", "TransportConformance", "World", "mark_of", "marked_tests", "rule"]
 
 
 class TransportConformance(
-    Delivering, Settling, Ordering, Publishing, Timing, Looking, Ending, Claiming, Suite
+    Delivering,
+    Sharing,
+    Settling,
+    Running,
+    Ordering,
+    Publishing,
+    Timing,
+    Looking,
+    Ending,
+    Claiming,
+    Suite,
 ):
-    """All rules. A subclass says how to `make` its transport."""
+    """All rules. A subclass says where its transport's medium is: by `url`, or by `make`."""

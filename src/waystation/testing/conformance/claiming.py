@@ -8,12 +8,14 @@ from ..._core.capabilities import FACTS
 from ..._core.errors import UnsupportedCapability
 from ..._core.inspection import Inspector
 from ..._core.ports import Transactional
+from .rules import rule
 from .world import Suite
 
 
 class Claiming(Suite):
     """C-44."""
 
+    @rule(44)
     async def test_c44_what_is_not_claimed_is_refused_in_a_sentence(self) -> None:
         """With the fact, the transport and the way out; before and after it was opened."""
         async with self.world() as world:
@@ -26,6 +28,7 @@ class Claiming(Suite):
                 assert (caught.value.capability, caught.value.transport) == (need, capabilities.name)
                 assert fact.instead in str(caught.value)
 
+    @rule(44)
     async def test_c44_what_is_claimed_can_be_called_and_the_rest_cannot(self) -> None:
         """Nobody finds methods of a capability that its transport does not claim."""
         async with self.world() as world:

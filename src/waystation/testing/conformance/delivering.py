@@ -12,6 +12,7 @@ from ..._core.errors import ConfigurationError
 from ..._core.limits import NAME_CHARS_MAX
 from ..._core.message import BYTES, Message
 from ..._core.ports import Feed, Subscription, Topology
+from .rules import rule
 from .world import TOPIC, Suite, World, ids, ids_of
 
 BODIES = (b"", b"1", bytes(range(256)), b"x" * (1024 * 1024))
@@ -39,6 +40,7 @@ LEGAL_NAMES = ("a", "A-1.b_2", "0.1.2", "-", "drop-table", "a" * NAME_CHARS_MAX,
 class Delivering(Suite):
     """C-01 to C-06, C-30, C-38, C-40, C-43."""
 
+    @rule(1)
     async def test_c01_a_message_arrives_as_it_was_sent(self) -> None:
         """Every attribute and every byte."""
         async with self.world() as world:
@@ -66,17 +68,19 @@ class Delivering(Suite):
                 assert delivery.attempt == 1
                 assert delivery.error is None
 
+    @rule(2)
     async def test_c02_every_group_gets_every_message(self) -> None:
         """Groups do not disturb each other."""
-        async with self.world("groups") as world:
+        async with self.world() as world:
             feeds = [await world.feed(group) for group in ("billing", "shipping", "audit")]
             sent = await world.send_many(10)
             for feed in feeds:
                 assert set(ids(await world.handle(feed, 10))) == set(ids_of(sent))
 
+    @rule(3)
     async def test_c03_each_message_reaches_one_member_of_a_group(self) -> None:
         """Two members that receive at the same time share what there is."""
-        async with self.world("groups") as world:
+        async with self.world() as world:
             total = 200
             seen: list[str] = []
             done = asyncio.Event()
@@ -98,9 +102,10 @@ class Delivering(Suite):
             await asyncio.gather(*members, return_exceptions=True)
             assert sorted(seen) == sorted(ids_of(sent))
 
+    @rule(5)
     async def test_c05_messages_wait_for_a_group_that_is_away(self) -> None:
         """Between two feeds, and between two openings of a persistent transport."""
-        async with self.world("groups") as world:
+        async with self.world() as world:
             await (await world.feed()).close()
             sent = await world.send_many(5)
             if not world.transport.capabilities.persistent:
@@ -109,9 +114,10 @@ class Delivering(Suite):
         async with self.world() as later:
             assert set(ids(await later.handle(await later.feed(), 5))) == set(ids_of(sent))
 
+    @rule(6, "inspectable")
     async def test_c06_a_new_group_begins_where_it_says(self) -> None:
         """At the earliest message, at new ones only, at an offset, or at a time."""
-        async with self.world("groups", "inspectable") as world:
+        async with self.world() as world:
             await world.transport.declare(Topology(topics=(TOPIC,)))
             old = []
             for _ in range(5):
@@ -129,17 +135,19 @@ class Delivering(Suite):
             assert set(ids(await world.handle(offset, 3))) == set(ids_of(old[3:] + new))
             assert set(ids(await world.handle(moment, 4))) == set(ids_of(old[2:] + new))
 
+    @rule(6)
     async def test_c06_a_group_that_exists_keeps_its_place(self) -> None:
         """Whatever a later declaration says."""
-        async with self.world("groups") as world:
+        async with self.world() as world:
             await world.declare()
             sent = await world.send_many(3)
             feed = await world.feed(start="new")
             assert set(ids(await world.handle(feed, 3))) == set(ids_of(sent))
 
+    @rule(6)
     async def test_c06_a_pattern_reads_topics_that_come_later_from_their_beginning(self) -> None:
         """Also while its feed waits."""
-        async with self.world("groups") as world:
+        async with self.world() as world:
             feed = await world.feed("audit", "orders.*", start="new")
             waiting = asyncio.create_task(world.take(feed, 3))
             sent = []
@@ -149,9 +157,10 @@ class Delivering(Suite):
             await world.clock.advance(2)
             assert set(ids(await waiting)) == set(ids_of(sent))
 
+    @rule(30)
     async def test_c30_a_reply_reaches_its_address_and_no_other(self) -> None:
         """It is gone when it was read."""
-        async with self.world("request_reply") as world:
+        async with self.world() as world:
             mine, other = [
                 await world.transport.open_feed(Subscription(pattern=f"_reply.{name}", group=None))
                 for name in ("mine", "other")
@@ -165,13 +174,15 @@ class Delivering(Suite):
                 await feed.settle([(delivery, ACCEPT)])
                 await feed.close()
 
+    @rule(30)
     async def test_c30_a_reply_that_nobody_awaits_harms_nobody(self) -> None:
         """A late one, for example."""
-        async with self.world("request_reply") as world:
+        async with self.world() as world:
             await world.send(world.message(topic="_reply.gone"))
             feed = await world.feed()
             await world.nothing_comes(feed)
 
+    @rule(38)
     @pytest.mark.parametrize("name", LEGAL_NAMES)
     async def test_c38_a_legal_name_works(self, name: str) -> None:
         """As a topic and as a group."""
@@ -180,6 +191,7 @@ class Delivering(Suite):
             await world.send(world.message(topic=name))
             assert (await world.take_one(feed)).message.topic == name
 
+    @rule(38)
     @pytest.mark.parametrize("name", ILLEGAL_NAMES)
     async def test_c38_an_illegal_name_is_refused(self, name: str) -> None:
         """By the same error everywhere, and nothing of the declaration happens."""
@@ -194,9 +206,10 @@ class Delivering(Suite):
                 assert not await world.inspector.topics()
                 assert not await world.inspector.groups()
 
+    @rule(38, "groups", "inspectable")
     async def test_c38_patterns_reach_what_they_say(self) -> None:
         """A dot is a dot, `*` one word, `#` at least one."""
-        async with self.world("groups", "inspectable") as world:
+        async with self.world() as world:
             topics = ("a", "a.b", "a.b.c", "aXb", "b.b")
             expected = {"a.*": {"a.b"}, "a.#": {"a.b", "a.b.c"}, "*.b": {"a.b", "b.b"}, "#": set(topics)}
             feeds = {pattern: await world.feed(f"g{i}", pattern) for i, pattern in enumerate(expected)}
@@ -207,22 +220,25 @@ class Delivering(Suite):
                 assert {delivery.message.topic for delivery in handled} == expected[pattern]
             assert not any(info.lag for info in await world.inspector.groups())
 
+    @rule(40)
     async def test_c40_a_receipt_says_what_the_transport_claims(self) -> None:
         """Never more than `capabilities.send`."""
         async with self.world() as world:
             receipts = await world.send(world.message(), world.message(key="k"))
             assert {receipt.durability for receipt in receipts} == {world.transport.capabilities.send}
 
+    @rule(43, "groups")
     async def test_c43_declaring_at_the_same_time_is_declaring_once(self) -> None:
         """Eight at once."""
-        async with self.world("groups") as world:
+        async with self.world() as world:
             await asyncio.gather(*(world.declare() for _ in range(8)))
             sent = await world.send_many(2)
             assert set(ids(await world.handle(await world.feed(), 2))) == set(ids_of(sent))
 
+    @rule(43, "multi_process")
     async def test_c43_eight_transports_may_meet_for_the_first_time(self) -> None:
         """Each makes the same things in a new place."""
-        async with self.world("multi_process") as world:
+        async with self.world() as world:
             others = [World(self.make(world.clock), world.clock) for _ in range(7)]
             try:
                 await asyncio.gather(*(other.transport.open() for other in others))

@@ -8,15 +8,17 @@ import pytest
 
 from ..._core.delivery import ACCEPT, Receipt
 from ..._core.errors import Disconnected, TransportError
+from .rules import rule
 from .world import TOPIC, Suite, ids, ids_of
 
 
 class Ending(Suite):
     """C-34 to C-37."""
 
+    @rule(34, "redelivers_unsettled", "groups")
     async def test_c34_what_a_closing_member_had_is_at_once_with_the_others(self) -> None:
         """No time passes, and it counts no attempt."""
-        async with self.world("redelivers_unsettled", "groups") as world:
+        async with self.world() as world:
             leaving, staying = await world.feed(), await world.feed()
             sent = await world.send_many(10)
             taken = await world.take(leaving, 10)
@@ -28,6 +30,7 @@ class Ending(Suite):
             assert {delivery.attempt for delivery in rest} == {1}
             assert len(sent) == 10
 
+    @rule(34)
     async def test_c34_closing_twice_is_closing_once(self) -> None:
         """Feed and transport."""
         async with self.world() as world:
@@ -37,6 +40,7 @@ class Ending(Suite):
             await world.transport.close()
             await world.transport.close()
 
+    @rule(34)
     async def test_c34_closing_ends_a_receive_that_waits(self) -> None:
         """By the error that says so."""
         async with self.world() as world:
@@ -50,6 +54,7 @@ class Ending(Suite):
             with pytest.raises(Disconnected):
                 await feed.receive(1)
 
+    @rule(35)
     async def test_c35_every_send_has_an_outcome_when_the_transport_closes(self) -> None:
         """A receipt, and then it is there, or an error."""
         async with self.world() as world:
@@ -73,6 +78,7 @@ class Ending(Suite):
                 found = ids(await later.handle(await later.feed(), len(kept)))
                 assert kept <= set(found)
 
+    @rule(35)
     async def test_c35_a_closed_transport_refuses(self) -> None:
         """Sending and receiving."""
         async with self.world() as world:
@@ -81,6 +87,7 @@ class Ending(Suite):
             with pytest.raises(Disconnected):
                 await world.transport.send([world.message()])
 
+    @rule(36)
     async def test_c36_cancelling_a_send_harms_nobody_else(self) -> None:
         """Wherever it is: the outcome is unknown, every other send gets its own receipt."""
         async with self.world() as world:
@@ -107,6 +114,7 @@ class Ending(Suite):
             assert len(found) == len(set(found))
             assert set(found) <= set(ids_of(certain + doubtful + last))
 
+    @rule(36)
     async def test_c36_cancelling_a_receive_loses_nothing(self) -> None:
         """Nor must anybody wait for a lease to end."""
         async with self.world() as world:
@@ -127,9 +135,10 @@ class Ending(Suite):
             assert sorted(ids(await world.handle(feed, len(sent)))) == sorted(ids_of(sent))
             await world.nothing_comes(feed)
 
+    @rule(37, "redelivers_unsettled")
     async def test_c37_what_was_not_settled_comes_back(self) -> None:
         """A handler that was cancelled has accepted nothing, also if the whole transport closes."""
-        async with self.world("redelivers_unsettled") as world:
+        async with self.world() as world:
             feed = await world.feed()
             (sent,) = await world.send_many(1)
             await world.take_one(feed)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from ..._core.delivery import ACCEPT, DeadLetter, Retry
+from .rules import rule
 from .world import TOPIC, Suite, ids, ids_of
 
 
 class Looking(Suite):
     """C-28, C-29, C-31."""
 
+    @rule(28, "groups")
     async def test_c28_a_group_can_go_back_to_an_offset_or_a_time(self) -> None:
         """It gets exactly what follows; the other group keeps its place."""
-        async with self.world("inspectable", "groups") as world:
+        async with self.world() as world:
             feed, other = await world.feed(), await world.feed("audit")
             sent = []
             for _ in range(5):
@@ -29,17 +31,19 @@ class Looking(Suite):
             assert sorted(ids(await world.handle(feed, 5))) == sorted(ids_of(sent))
             assert sorted(ids(await world.handle(other, 5))) == sorted(ids_of(sent))
 
+    @rule(28, "groups")
     async def test_c28_a_group_can_skip_what_waits(self) -> None:
         """By going to what is new."""
-        async with self.world("inspectable", "groups") as world:
+        async with self.world() as world:
             feed = await world.feed()
             await world.send_many(5)
             await world.inspector.seek("billing", TOPIC, "new")
             await world.nothing_comes(feed)
 
+    @rule(28)
     async def test_c28_browsing_takes_nothing(self) -> None:
         """It shows messages with rising offsets, from anywhere."""
-        async with self.world("inspectable") as world:
+        async with self.world() as world:
             feed = await world.feed()
             sent = await world.send_many(5)
             rows = await world.inspector.browse("orders.*", start="earliest", limit=100)
@@ -50,9 +54,10 @@ class Looking(Suite):
             assert not await world.inspector.browse(TOPIC, start="new", limit=100)
             assert sorted(ids(await world.handle(feed, 5))) == sorted(ids_of(sent))
 
+    @rule(29, "redelivers_unsettled")
     async def test_c29_lag_counts_what_is_not_settled(self) -> None:
         """Ready, in flight, waiting and dead, each in its column."""
-        async with self.world("inspectable", "redelivers_unsettled") as world:
+        async with self.world() as world:
             feed = await world.feed()
             await world.send_many(10)
             await world.clock.advance(5)
@@ -70,9 +75,10 @@ class Looking(Suite):
             info = await world.group()
             assert (info.lag, info.ready, info.in_flight, info.waiting) == (4, 3, 0, 1)
 
+    @rule(29)
     async def test_c29_a_group_with_nothing_to_do_has_no_age(self) -> None:
         """Neither before its first message nor after its last."""
-        async with self.world("inspectable") as world:
+        async with self.world() as world:
             feed = await world.feed()
             assert (await world.group()).oldest_age_s is None
             await world.send_many(3)
@@ -80,9 +86,10 @@ class Looking(Suite):
             info = await world.group()
             assert (info.lag, info.oldest_age_s) == (0, None)
 
+    @rule(29)
     async def test_c29_topics_are_listed_with_their_groups(self) -> None:
         """By name."""
-        async with self.world("inspectable") as world:
+        async with self.world() as world:
             await world.declare("b", "orders.placed")
             await world.declare("a", "orders.#")
             await world.send(world.message(b"12345"), world.message(b"123"))
@@ -93,9 +100,10 @@ class Looking(Suite):
             assert (paid.groups, placed.groups) == (("a",), ("a", "b"))
             assert placed.newest is not None
 
+    @rule(29, "groups")
     async def test_c29_a_group_can_be_forgotten(self) -> None:
         """With its place and its dead letters; declared again, it is a new one."""
-        async with self.world("inspectable", "groups") as world:
+        async with self.world() as world:
             feed, other = await world.feed(), await world.feed("audit")
             sent = await world.send_many(2)
             await feed.settle([(delivery, DeadLetter("no")) for delivery in await world.take(feed, 2)])
@@ -106,9 +114,10 @@ class Looking(Suite):
             assert {info.group for info in await world.inspector.groups()} == {"audit"}
             assert sorted(ids(await world.handle(other, 2))) == sorted(ids_of(sent))
 
+    @rule(31, "groups")
     async def test_c31_what_every_group_has_settled_is_not_kept(self) -> None:
         """The storage of a long-running queue does not grow."""
-        async with self.world("inspectable", "groups") as world:
+        async with self.world() as world:
             feed, other = await world.feed(), await world.feed("audit")
             await world.send_many(1000)
             for member in (feed, other):

@@ -7,15 +7,17 @@ import pytest
 from ..._core.delivery import ACCEPT, RELEASE, DeadLetter, Retry
 from ..._core.errors import SettlementLost
 from ..._core.limits import LEASE_RENEWAL_S, LEASE_S
+from .rules import rule
 from .world import Suite, ids, ids_of
 
 
 class Settling(Suite):
     """C-07 to C-17, C-32."""
 
+    @rule(7)
     async def test_c07_what_was_accepted_never_comes_back(self) -> None:
         """Not to another feed, and not to another opening."""
-        async with self.world("redelivers_unsettled") as world:
+        async with self.world() as world:
             feed = await world.feed()
             await world.send_many(5)
             await world.handle(feed, 5)
@@ -28,6 +30,7 @@ class Settling(Suite):
         async with self.world() as later:
             await later.nothing_comes(await later.feed())
 
+    @rule(7)
     async def test_c07_settling_twice_is_settling_once(self) -> None:
         """And never touches another delivery."""
         async with self.world() as world:
@@ -39,9 +42,10 @@ class Settling(Suite):
             await feed.settle([(third, ACCEPT)])
             await world.nothing_comes(feed)
 
+    @rule(8)
     async def test_c08_deliveries_are_settled_one_by_one_in_any_order(self) -> None:
         """Only what was not accepted comes back."""
-        async with self.world("redelivers_unsettled") as world:
+        async with self.world() as world:
             feed = await world.feed()
             await world.send_many(4)
             first, second, third, fourth = await world.take(feed, 4)
@@ -52,6 +56,7 @@ class Settling(Suite):
             assert ids(await world.handle(again, 1)) == ids([second])
             await world.nothing_comes(again)
 
+    @rule(9)
     @pytest.mark.parametrize("key", [None, "k"])
     async def test_c09_a_retried_message_comes_back_after_its_delay_and_not_before(
         self, key: str | None
@@ -69,6 +74,7 @@ class Settling(Suite):
             again = await world.take_one(feed)
             assert (again.message, again.attempt) == (first.message, 2)
 
+    @rule(9)
     async def test_c09_a_delay_ends_while_a_feed_waits(self) -> None:
         """Nobody need send anything for that."""
         async with self.world() as world:
@@ -82,6 +88,7 @@ class Settling(Suite):
             await world.eventually(came_back, "the delay ended")
             assert (await world.take_one(feed)).attempt == 2
 
+    @rule(9)
     async def test_c09_a_released_message_comes_at_once_and_counts_no_attempt(self) -> None:
         """As if it had not been delivered."""
         async with self.world() as world:
@@ -93,9 +100,10 @@ class Settling(Suite):
             assert sorted(ids(again)) == sorted(ids(taken))
             assert [delivery.attempt for delivery in again] == [1, 1, 1]
 
+    @rule(11)
     async def test_c11_attempts_count_from_one_whoever_receives(self) -> None:
         """A retry counts; who closes without settling has not tried."""
-        async with self.world("redelivers_unsettled") as world:
+        async with self.world() as world:
             await world.declare()
             await world.send_many(1)
             for attempt in (1, 2, 3, 4):
@@ -105,9 +113,10 @@ class Settling(Suite):
                 await feed.settle([(delivery, Retry(0.0))])
                 await feed.close()
 
+    @rule(12)
     async def test_c12_a_dead_letter_is_kept_with_its_reason(self) -> None:
         """Once, whole, and its neighbours go on."""
-        async with self.world("inspectable") as world:
+        async with self.world() as world:
             feed = await world.feed()
             bad, good = await world.send_many(2)
             for delivery in await world.take(feed, 2):
@@ -120,10 +129,11 @@ class Settling(Suite):
             assert (await world.group()).dead == 1
             await world.nothing_comes(feed)
 
+    @rule(13, "groups")
     @pytest.mark.parametrize("key", [None, "k"])
     async def test_c13_a_dead_letter_can_be_sent_again(self, key: str | None) -> None:
         """To its group alone, as a first attempt with its own id."""
-        async with self.world("inspectable", "groups") as world:
+        async with self.world() as world:
             feed, other = await world.feed(), await world.feed("audit")
             await world.send(world.message(key=key))
             await world.handle(other, 1)
@@ -137,9 +147,10 @@ class Settling(Suite):
             assert not await world.inspector.dead()
             await world.nothing_comes(other)
 
+    @rule(13)
     async def test_c13_a_dead_letter_can_be_deleted(self) -> None:
         """For good."""
-        async with self.world("inspectable") as world:
+        async with self.world() as world:
             feed = await world.feed()
             await world.send_many(3)
             await feed.settle([(delivery, DeadLetter("no")) for delivery in await world.take(feed, 3)])
@@ -149,9 +160,10 @@ class Settling(Suite):
             assert not await world.inspector.dead(after=third.number)
             await world.nothing_comes(feed)
 
+    @rule(15)
     async def test_c15_an_unsettled_delivery_comes_back_when_its_lease_ends(self) -> None:
         """Then, not before, and as the next attempt."""
-        async with self.world("redelivers_unsettled") as world:
+        async with self.world() as world:
             stuck, other = await world.feed(), await world.feed()
             (sent,) = await world.send_many(1)
             await world.take_one(stuck)
@@ -161,9 +173,10 @@ class Settling(Suite):
             again = await world.take_one(other)
             assert (again.message, again.attempt) == (sent, 2)
 
+    @rule(16)
     async def test_c16_a_lease_can_be_kept(self) -> None:
         """For several times its length."""
-        async with self.world("redelivers_unsettled") as world:
+        async with self.world() as world:
             slow = await world.feed()
             await world.send_many(2)
             taken = await world.take(slow, 2)
@@ -173,9 +186,10 @@ class Settling(Suite):
             await slow.settle([(delivery, ACCEPT) for delivery in taken])
             await world.nothing_comes(slow)
 
+    @rule(17)
     async def test_c17_a_late_settlement_is_refused(self) -> None:
         """It does not touch the new owner, and what else was in the call is settled."""
-        async with self.world("redelivers_unsettled") as world:
+        async with self.world() as world:
             late, owner = await world.feed(), await world.feed()
             await world.send_many(1)
             lost = await world.take_one(late)
@@ -190,9 +204,10 @@ class Settling(Suite):
             await owner.settle([(held, Retry(0))])
             assert (await world.take_one(owner)).attempt == 3
 
+    @rule(17)
     async def test_c17_a_call_with_a_lost_delivery_settles_the_others(self) -> None:
         """All of them."""
-        async with self.world("redelivers_unsettled") as world:
+        async with self.world() as world:
             late, owner = await world.feed(), await world.feed()
             await world.send_many(1, key="lost")
             lost = await world.take_one(late)
@@ -207,6 +222,7 @@ class Settling(Suite):
             await late.close()
             await world.nothing_comes(owner)
 
+    @rule(32)
     async def test_c32_a_feed_never_gives_more_than_it_was_asked_for(self) -> None:
         """Whatever there is."""
         async with self.world() as world:

@@ -11,15 +11,17 @@ from msgspec.structs import replace
 
 from ..._core.delivery import ACCEPT
 from ..._core.ports import Feed
+from .rules import rule
 from .world import Suite, ids, ids_of
 
 
 class Timing(Suite):
-    """C-21, C-22."""
+    """C-21, C-22, C-46."""
 
+    @rule(21)
     async def test_c21_no_scheduled_message_is_early_and_none_is_late(self) -> None:
         """Many, with due times in no order."""
-        async with self.world("delayed_send") as world:
+        async with self.world() as world:
             feed = await world.feed()
             chance = random.Random(21)
             now = world.clock.time()
@@ -34,9 +36,10 @@ class Timing(Suite):
                 assert sorted(came) == sorted(ids_of(due))
             assert len(came) == len(sent)
 
+    @rule(21)
     async def test_c21_a_scheduled_message_comes_while_a_feed_waits(self) -> None:
         """Nobody need send anything for that."""
-        async with self.world("delayed_send") as world:
+        async with self.world() as world:
             feed = await world.feed()
             later = world.message(deliver_at=world.clock.time() + 60)
             sooner = world.message(deliver_at=world.clock.time() + 30)
@@ -49,16 +52,18 @@ class Timing(Suite):
             await world.eventually(came, "both were delivered")
             assert ids(await waiting) == [sooner.id, later.id]
 
+    @rule(21)
     async def test_c21_a_time_that_has_passed_is_now(self) -> None:
         """For whoever computed it too slowly."""
-        async with self.world("delayed_send") as world:
+        async with self.world() as world:
             feed = await world.feed()
             (sent,) = await world.send_many(1, deliver_at=world.clock.time() - 5)
             assert (await world.take_one(feed)).message == sent
 
+    @rule(21, "persistent")
     async def test_c21_a_schedule_outlives_its_sender(self) -> None:
         """In a persistent transport."""
-        async with self.world("delayed_send", "persistent") as world:
+        async with self.world() as world:
             await world.declare()
             (sent,) = await world.send_many(1, deliver_at=world.clock.time() + 60)
             clock = world.clock
@@ -66,9 +71,10 @@ class Timing(Suite):
         async with self.world(clock=clock) as later:
             assert (await later.take_one(await later.feed())).message == sent
 
+    @rule(22, "inspectable")
     async def test_c22_a_cancelled_message_never_comes(self) -> None:
         """And can be cancelled once."""
-        async with self.world("delayed_send", "inspectable") as world:
+        async with self.world() as world:
             feed = await world.feed()
             now = world.clock.time()
             late, early = world.message(deliver_at=now + 20), world.message(deliver_at=now + 10)
@@ -83,9 +89,10 @@ class Timing(Suite):
             assert not await world.inspector.scheduled()
             await world.nothing_comes(feed)
 
+    @rule(22, "inspectable")
     async def test_c22_a_moved_message_comes_at_its_new_time(self) -> None:
         """Earlier than it would have, or later, or now; also while a feed waits for the old time."""
-        async with self.world("delayed_send", "inspectable") as world:
+        async with self.world() as world:
             feed = await world.feed()
             now = world.clock.time()
             first, second, third = (world.message(deliver_at=now + s) for s in (10, 20, 3600))
@@ -107,9 +114,10 @@ class Timing(Suite):
             assert not await world.inspector.move_scheduled(first.id, now + 60)
             await world.nothing_comes(feed)
 
+    @rule(22, "inspectable")
     async def test_c22_what_waits_is_found_by_topic_and_time(self) -> None:
         """As many as asked for, the next one first."""
-        async with self.world("delayed_send", "inspectable") as world:
+        async with self.world() as world:
             now = world.clock.time()
             for topic, delay_s in (("orders.paid", 30), ("orders.placed", 10), ("parcels.sent", 20)):
                 await world.send(world.message(topic=topic, deliver_at=now + delay_s))
@@ -125,6 +133,18 @@ class Timing(Suite):
                 "orders.placed",
                 "parcels.sent",
             ]
+
+    @rule(46, "delayed_send")
+    async def test_c46_time_comes_from_the_clock_alone(self) -> None:
+        """While it stands still nothing becomes due, however long that lasts."""
+        async with self.world() as world:
+            feed = await world.feed()
+            later = world.message(deliver_at=world.clock.time() + 0.02)
+            await world.send(later)
+            await asyncio.sleep(0.1)
+            await world.nothing_comes(feed)
+            await world.clock.advance(0.03)
+            assert ids(await world.handle(feed, 1)) == [later.id]
 
 
 async def _collect(feed: Feed, count: int) -> list[str]:

@@ -10,18 +10,20 @@ from typing import Any
 
 import pytest
 
-from ..._core.capabilities import Need
+from ..._core.capabilities import Capabilities
 from ..._core.delivery import ACCEPT, Delivery, Receipt
 from ..._core.inspection import GroupInfo, Inspector
 from ..._core.message import Message
 from ..._core.ports import Clock, Feed, Start, Subscription, Topology, Transport
 from ..clock import VirtualClock
+from ..embedded import EmbeddedBus
+from .rules import check_marked
 
 TOPIC = "orders.placed"
 GROUP = "billing"
 
 #: How long something that must happen may take, in real seconds, before the rule is broken.
-_PATIENCE_S = 10.0
+PATIENCE_S = 10.0
 
 #: How often a condition outside the event loop is looked at, in real seconds.
 _LOOK_S = 0.005
@@ -79,7 +81,7 @@ class World:
         """Receive exactly so many deliveries, in as many calls as it takes, and leave them unsettled."""
         taken: list[Delivery] = []
         try:
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(PATIENCE_S):
                 while len(taken) < count:
                     limit = count - len(taken)
                     received = await feed.receive(limit)
@@ -117,7 +119,7 @@ class World:
 
     async def eventually(self, condition: Callable[[], Awaitable[bool]], what: str) -> None:
         """Let virtual and real time pass until something holds."""
-        for _ in range(round(_PATIENCE_S / _LOOK_S)):
+        for _ in range(round(PATIENCE_S / _LOOK_S)):
             if await condition():
                 return
             await self.clock.advance(1.0)
@@ -139,28 +141,40 @@ class World:
 
 
 class Suite:
-    """How the rules come by their transport."""
+    """How the rules come by their transport.
+
+    Attributes:
+        url: Where other processes find the medium of this test; asked for if the transport claims `multi_process`.
+    """
+
+    url: str = ""
+
+    def __init_subclass__(cls) -> None:
+        """Refuse a test that says no rule."""
+        super().__init_subclass__()
+        check_marked(cls)
 
     def make(self, clock: Clock) -> Transport:
-        """Build a transport that is not open yet.
+        """Build a transport that is not open yet: unless told otherwise, that of `url`.
 
         All that are made within one test lead to the same medium, if that is `persistent` or for `multi_process`; no
         two tests share one.
         """
-        raise NotImplementedError
+        return EmbeddedBus(self.url, clock=clock).transport
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the transport claims before it is opened."""
+        return self.make(VirtualClock()).capabilities
 
     @asynccontextmanager
-    async def world(self, *needs: Need, clock: VirtualClock | None = None) -> AsyncIterator[World]:
-        """Open a transport; skip the rule if it does not claim what the rule is about."""
+    async def world(self, *, clock: VirtualClock | None = None) -> AsyncIterator[World]:
+        """Open a transport."""
         clock = clock or VirtualClock()
-        transport = self.make(clock)
-        for need in needs:
-            if not getattr(transport.capabilities, need):
-                pytest.skip(f"{transport.capabilities.name} does not claim {need!r}")
         async with AsyncExitStack() as stack:
-            world = World(transport, clock)
+            world = World(self.make(clock), clock)
             stack.push_async_callback(world.close)
-            await transport.open()
+            await world.transport.open()
             yield world
 
 
