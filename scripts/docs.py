@@ -47,7 +47,7 @@ URLS = ("memory://", "sqlite:///shop.db")
 PAGES: dict[str, tuple[str, ...]] = {
     "bus": ("Bus", "Router", "BlockingBus", "Transaction", "Received", "PendingReply", "Depends"),
     "values": (
-        *("Topic", "Endpoint", "Message", "Receipt", "Durability", "Delivery"),
+        *("Topic", "Endpoint", "StreamEndpoint", "Message", "Receipt", "Durability", "Delivery"),
         *("Accept", "Retry", "DeadLetter", "Release", "RetryPolicy", "RetryNow", "Reject", "Capabilities"),
         *("Health", "SubscriptionHealth"),
     ),

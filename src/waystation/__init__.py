@@ -38,6 +38,7 @@ from ._core.errors import (
     StoreError,
     StoreUnavailable,
     StoreVersion,
+    StreamBroken,
     TransactionLost,
     TransportError,
     UnsupportedCapability,
@@ -47,7 +48,7 @@ from ._core.liveness import Health, SubscriptionHealth
 from ._core.message import Message
 from ._core.ports import Handler, Middleware
 from ._core.retry import Reject, RetryNow, RetryPolicy
-from ._core.topic import Endpoint, Topic
+from ._core.topic import Endpoint, StreamEndpoint, Topic
 from ._runtime.blocking import BlockingBus
 from ._runtime.bus import Bus
 from ._runtime.depends import Depends
@@ -100,6 +101,8 @@ __all__ = [
     "StoreError",
     "StoreUnavailable",
     "StoreVersion",
+    "StreamBroken",
+    "StreamEndpoint",
     "SubscriptionHealth",
     "Topic",
     "Transaction",

@@ -1,6 +1,6 @@
 """A program as a user writes it, with the mistakes that a type checker must find. Checked, never run."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,6 +22,7 @@ from waystation import (
     Retry,
     RetryPolicy,
     Router,
+    StreamEndpoint,
     Topic,
     Transaction,
 )
@@ -45,6 +46,7 @@ class Price(msgspec.Struct):
 orders = Topic("orders.placed", OrderPlaced)
 prices = Topic("prices.changed", Price)
 quotes = Endpoint("prices.quote", Ask, Price)
+history = StreamEndpoint("prices.history", Ask, Price)
 
 
 @asynccontextmanager
@@ -130,6 +132,26 @@ async def answers_another_question(order: OrderPlaced) -> Price:
     return Price(order.order_id, 1.0)
 
 
+@bus.respond(history)
+async def tell(ask: Ask, message: Message) -> AsyncIterator[Price]:
+    yield Price(ask.sku, 9.5)
+
+
+@bus.respond(history)  # type: ignore[arg-type]
+async def yields_another_type(ask: Ask) -> AsyncIterator[OrderPlaced]:
+    yield OrderPlaced(ask.sku, 1.0)
+
+
+@bus.respond(history)  # type: ignore[arg-type]
+async def does_not_yield(ask: Ask) -> Price:
+    return Price(ask.sku, 9.5)
+
+
+@bus.respond(quotes)  # type: ignore[arg-type]
+async def yields_where_it_must_return(ask: Ask) -> AsyncIterator[Price]:
+    yield Price(ask.sku, 9.5)
+
+
 # --- options are those that a handler has
 
 
@@ -141,7 +163,7 @@ bus.subscribe(orders, group="wrong value", ordered="yes")(listen)  # type: ignor
 bus.subscribe(orders)(listen)  # type: ignore[call-overload]
 bus.handle(orders, start="latest")(listen)  # type: ignore[call-overload]
 bus.handle("orders.placed", group="of a command")(listen)  # type: ignore[call-overload]
-bus.respond(quotes, ordered=False)(quote)  # type: ignore[call-arg]
+bus.respond(quotes, ordered=False)(quote)  # type: ignore[call-overload]
 
 
 bus.include(router)
@@ -181,6 +203,12 @@ async def ask() -> None:
     assert_type(await bus.request(quotes, Ask("tea"), timeout="2s"), Price)
     await bus.request(quotes, "tea")  # type: ignore[misc]
 
+    async for price in bus.request_stream(history, Ask("tea"), timeout="2s", total="1m"):
+        assert_type(price, Price)
+    bus.request_stream(history, "tea")  # type: ignore[misc]
+    bus.request_stream(quotes, Ask("tea"))  # type: ignore[arg-type]
+    await bus.request(history, Ask("tea"))  # type: ignore[arg-type]
+
     def show(price: Price) -> None: ...
     def show_order(order: OrderPlaced) -> None: ...
 
@@ -204,6 +232,7 @@ def plain() -> None:
     with bus.blocking() as b:
         assert_type(b.publish(orders, OrderPlaced("A-1", 9.5), key="A-1"), Receipt)
         assert_type(b.request(quotes, Ask("tea")), Price)
+        assert_type(list(b.request_stream(history, Ask("tea"))), list[Price])
         assert_type(b.publish_many(orders, [OrderPlaced("A-1", 9.5)]), list[Receipt])
         assert_type(b.call(ask), None)
         b.publish(orders, Price("tea", 1.0))  # type: ignore[misc]

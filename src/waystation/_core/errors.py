@@ -19,6 +19,7 @@ WaystationError
 ├── RequestError
 │   ├── RequestTimeout           no answer in time; the responder may have acted
 │   ├── RequestFailed            the responder raised; its words are in `.reason`
+│   ├── StreamBroken             parts of a streamed reply were lost; those before are right
 │   └── NoResponder              nobody has ever declared to answer here
 └── StoreError                   the file behind `sqlite://`
     ├── StoreUnavailable         poisoned by an I/O error, or locked for too long
@@ -134,7 +135,15 @@ class RequestError(WaystationError):
 
 
 class RequestTimeout(RequestError):
-    """No answer within the timeout. The responder may or may not have acted; a late reply is dropped."""
+    """No answer within the timeout. The responder may or may not have acted; a late reply is dropped.
+
+    Attributes:
+        parts: Of a streamed reply, how many parts had been taken.
+    """
+
+    def __init__(self, message: str, *, parts: int = 0) -> None:
+        super().__init__(message)
+        self.parts = parts
 
 
 class RequestFailed(RequestError):
@@ -147,6 +156,18 @@ class RequestFailed(RequestError):
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class StreamBroken(RequestError):
+    """Parts of a streamed reply were lost on the way. Those that came before are right, and nothing follows.
+
+    Attributes:
+        parts: How many had come.
+    """
+
+    def __init__(self, message: str, *, parts: int) -> None:
+        super().__init__(message)
+        self.parts = parts
 
 
 class NoResponder(RequestError):

@@ -168,6 +168,20 @@ HANDLER_THREADS_MAX: Final = 64
 #: Requests of one process that may wait for their answer at once.
 REQUESTS_IN_FLIGHT_MAX: Final = 100_000
 
+# --- streamed replies ----------------------------------------------------------------------------------------
+
+#: Parts that a responder may be ahead of what its caller has taken. A few round trips of a model's words.
+STREAM_AHEAD_PARTS_MAX: Final = 64
+
+#: Bytes of parts that it may be ahead, about: one part of any size always fits.
+STREAM_AHEAD_BYTES_MAX: Final = 4 * 1024 * 1024
+
+#: How often a caller that takes nothing says that it is still there, in seconds: three chances before it is given up.
+STREAM_REMINDER_S: Final = 15.0
+
+#: How long a responder that may send no more waits for a word of its caller, in seconds.
+STREAM_SILENCE_S: Final = 60.0
+
 # --- processes -----------------------------------------------------------------------------------------------
 
 #: A process that ends within this time of its start died quickly, in seconds: it takes about a second to import
@@ -225,4 +239,6 @@ assert TRANSACTION_S_MAX <= LEASE_S, "a transaction must not outlive the lease i
 assert BATCH_BYTES_MAX <= MESSAGE_BODY_BYTES_MAX, (
     "one message of the maximum size must fit into a batch of its own"
 )
+assert STREAM_REMINDER_S * 3 < STREAM_SILENCE_S, "a caller must survive two lost words"
+assert STREAM_AHEAD_BYTES_MAX <= BATCH_BYTES_MAX, "what is ahead may travel in one message"
 assert DRAIN_S + KILL_GRACE_S < 30, "Kubernetes kills after 30 s"

@@ -1,4 +1,4 @@
-"""Places: `Topic[T]`, `Endpoint[Q, R]`, their names, and the patterns that subscriptions may use.
+"""Places: `Topic[T]`, `Endpoint[Q, R]`, `StreamEndpoint[Q, R]`; their names, and patterns that subscriptions may use.
 
 A name is made of words joined by dots: `orders.placed`. A word has letters, digits, `_` and `-`. In a subscription
 `*` stands for exactly one word and `#`, at the end, for the rest (one word or more). The same rules hold on every
@@ -61,6 +61,23 @@ class Endpoint(Generic[Q, R]):
     name: str
     request: type[Q]
     response: type[R]
+    content_type: str = JSON
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEndpoint(Generic[Q, R]):
+    """A named, typed place to ask whose reply is a stream: requests of type `Q` are answered by parts of type `R`.
+
+    Raises:
+        ConfigurationError: The name is not legal; patterns are not.
+    """
+
+    name: str
+    request: type[Q]
+    part: type[R]
     content_type: str = JSON
 
     def __post_init__(self) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 
 from .._core.delivery import Durability, Receipt
 from .._core.duration import Duration, Instant
 from .._core.errors import ConfigurationError, Disconnected
 from .._core.limits import INTERRUPT_POLL_S, REQUEST_TIMEOUT_S
-from .._core.topic import Endpoint, Topic
+from .._core.topic import Endpoint, StreamEndpoint, Topic
 from .composer import SendOptions
 from .loop import new_event_loop
 
@@ -104,6 +104,27 @@ class BlockingBus:
         """Ask, and wait for the answer; see `Bus.request`."""
         return self._portal.run(self._bus.request(endpoint, body, timeout=timeout, headers=headers, key=key))
 
+    def request_stream(
+        self,
+        endpoint: StreamEndpoint[Q, R],
+        body: Q,
+        *,
+        timeout: Duration = REQUEST_TIMEOUT_S,
+        total: Duration | None = None,
+        headers: Mapping[str, str] | None = None,
+        key: str | None = None,
+    ) -> Generator[R]:
+        """Ask, and iterate over the parts of the answer; see `Bus.request_stream`. Leaving the loop stops it."""
+        parts = self._bus.request_stream(
+            endpoint, body, timeout=timeout, total=total, headers=headers, key=key
+        )
+        try:
+            while (found := self._portal.run(_next(parts))) is not None:
+                yield found[0]
+        finally:
+            with suppress(Disconnected):  # closing the bus has stopped it
+                self._portal.run(parts.aclose())
+
     def call(self, function: Callable[P, Coroutine[Any, Any, R]], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run any coroutine function on the bus's event loop: `b.call(move_everything, bus)`."""
         return self._portal.run(function(*args, **kwargs))
@@ -145,6 +166,13 @@ def _loop_in_a_thread() -> Iterator[asyncio.AbstractEventLoop]:
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join()
+
+
+async def _next(parts: AsyncGenerator[T]) -> tuple[T] | None:
+    """Return the next part, in a tuple because it may be None; None: that was all."""
+    async for part in parts:
+        return (part,)
+    return None
 
 
 def _result(future: Future[T]) -> T:

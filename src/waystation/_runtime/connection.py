@@ -42,7 +42,7 @@ class Connection:
         self.transports = transports
         self._routes = routes
         self.publisher = runtime.publisher
-        self.requests = Requests(runtime.publisher, clock=runtime.clock)
+        self.requests = runtime.requests
         self.transactions: set[Transaction] = set()
         self._receivers: WeakSet[Receiver[Any]] = WeakSet()
         self._consumers: list[Consumer] = []
@@ -142,11 +142,13 @@ async def connect(
         threads = ThreadPoolExecutor(HANDLER_THREADS_MAX, thread_name_prefix="waystation-handler")
         # Without waiting: a thread cannot be stopped, and whatever was abandoned comes again.
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+        publisher = Publisher(routes, transports, source=name, clock=clock)
         runtime = Runtime(
             bus=bus,
             clock=clock,
             random=random,
-            publisher=Publisher(routes, transports, source=name, clock=clock),
+            publisher=publisher,
+            requests=Requests(publisher, clock=clock),
             middleware=middleware,
             overrides=overrides,
             retry=retry,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .._core.ports import Clock, Middleware
 from .._core.retry import RetryPolicy
 from .publisher import Publisher
+from .requests import Requests
 
 if TYPE_CHECKING:
     from .bus import Bus
@@ -30,6 +31,7 @@ class Runtime:
     clock: Clock
     random: Callable[[], float]
     publisher: Publisher
+    requests: Requests
     middleware: tuple[Middleware, ...]
     overrides: dict[Callable[..., Any], Callable[..., Any]]
     retry: RetryPolicy

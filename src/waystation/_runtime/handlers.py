@@ -12,7 +12,7 @@ from .._core.errors import ConfigurationError
 from .._core.limits import CONCURRENCY_COUNT
 from .._core.ports import Middleware, Start, Subscription
 from .._core.retry import RetryPolicy
-from .._core.topic import Endpoint, Topic, check_name, is_pattern
+from .._core.topic import Endpoint, StreamEndpoint, Topic, check_name, is_pattern
 from .._core.url import did_you_mean
 from .invoke import Invocation, compile_handler
 from .signature import MISSING
@@ -48,7 +48,8 @@ class HandlerSpec:
         group: Under which name its instances share messages: of a command and a request, the topic's own name.
         retry: None: the bus's policy.
         publishes: Where its results go.
-        response: The type of its replies; of a request only.
+        response: The type of its replies, or of their parts; of a request only.
+        streams: Whether it yields its reply in parts.
         invocation: Its signature, checked.
     """
 
@@ -58,6 +59,7 @@ class HandlerSpec:
     group: str
     invocation: Invocation
     response: Any | None = None
+    streams: bool = False
     concurrency: int = CONCURRENCY_COUNT
     middleware: Sequence[Middleware] = ()
     retry: RetryPolicy | None = None
@@ -97,7 +99,7 @@ def declare(
     function: Callable[..., Any],
     *,
     kind: Kind,
-    topic: Topic[Any] | Endpoint[Any, Any] | str,
+    topic: Topic[Any] | Endpoint[Any, Any] | StreamEndpoint[Any, Any] | str,
     group: str | None = None,
     **options: Unpack[HandlerOptions],
 ) -> HandlerSpec:
@@ -113,9 +115,9 @@ def declare(
     _check_topic(topic, kind)
     _check_options(options)
     publishes = options.get("publishes")
-    response, body_type = None, MISSING
-    if isinstance(topic, Endpoint):
-        response = topic.response
+    response, body_type, streams = None, MISSING, isinstance(topic, StreamEndpoint)
+    if isinstance(topic, Endpoint | StreamEndpoint):
+        response = topic.part if isinstance(topic, StreamEndpoint) else topic.response
         check_type(response, f"endpoint {topic.name!r}")
         topic = Topic(topic.name, topic.request, topic.content_type)
     if isinstance(topic, Topic):
@@ -127,6 +129,7 @@ def declare(
         result_type=result_type,
         batch=options.get("batch"),
         replies=kind == "request",
+        streams=streams,
     )
     if kind == "request" and invocation.batch is not None:
         raise ConfigurationError(
@@ -143,6 +146,7 @@ def declare(
         group=check_name(group or topic.name, "group"),
         invocation=invocation,
         response=response,
+        streams=streams,
         **options,
     )
 
@@ -160,7 +164,7 @@ def check_names(options: Mapping[str, object], known: Mapping[str, object]) -> N
 
 
 def _check_topic(topic: object, kind: Kind) -> None:
-    if not isinstance(topic, Topic | Endpoint | str):
+    if not isinstance(topic, Topic | Endpoint | StreamEndpoint | str):
         raise ConfigurationError(f"{topic!r} is not a Topic, an Endpoint or a topic's name")
     name = topic if isinstance(topic, str) else topic.name
     if kind != "event" and is_pattern(name):

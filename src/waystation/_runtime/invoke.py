@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, Never, NoReturn, Union, get_args, get_origin
@@ -20,6 +20,7 @@ Returns = Literal["nothing", "one", "many", "settlements"]
 
 _SETTLEMENTS = (Accept, Retry, DeadLetter, Release)
 _SEQUENCES = (list, tuple, Sequence)
+_ITERATORS = (AsyncIterator, AsyncGenerator, AsyncIterable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +50,13 @@ class Invocation:
 
 
 def compile_handler(
-    function: Callable[..., Any], *, body_type: Any, result_type: Any, batch: int | None, replies: bool
+    function: Callable[..., Any],
+    *,
+    body_type: Any,
+    result_type: Any,
+    batch: int | None,
+    replies: bool,
+    streams: bool = False,
 ) -> Invocation:
     """Check a handler's signature.
 
@@ -60,15 +67,13 @@ def compile_handler(
             it may return nothing.
         batch: As declared.
         replies: Whether its result is a reply.
+        streams: Whether it yields the parts of its reply.
 
     Raises:
         ConfigurationError: The signature does not fit; the text names the function, its line and the parameter.
     """
     signature = read_signature(function)
-    if signature.form not in ("plain", "async"):
-        raise ConfigurationError(
-            f"{signature.name} yields: a handler returns, and publishes what it has to say"
-        )
+    _check_form(signature, streams=streams)
     if not signature.parameters:
         raise ConfigurationError(f"{signature.name} takes no parameter: the first one is the message's body")
     first, *rest = signature.parameters
@@ -82,10 +87,15 @@ def compile_handler(
         raise ConfigurationError(
             f"{signature.name} takes a Transaction, whose methods are awaited: make it an 'async def'"
         )
+    if plan.takes_transaction and streams:
+        raise ConfigurationError(
+            f"{signature.name} takes a Transaction, which would be open as long as it yields: use bus.transaction() "
+            "around what it writes"
+        )
     if size is not None:
         returns = _batch_result(signature, result_type)
     else:
-        returns = _result(signature, result_type, replies=replies)
+        returns = _result(signature, result_type, replies=replies, streams=streams)
     return Invocation(
         signature=signature,
         body_type=found_type,
@@ -135,8 +145,32 @@ def _accepts(annotation: Any, value_type: Any) -> bool:
     return isinstance(annotation, type) and isinstance(value_type, type) and annotation in value_type.__mro__
 
 
-def _result(signature: Signature, result_type: Any, *, replies: bool) -> Returns:
+def _check_form(signature: Signature, *, streams: bool) -> None:
+    if streams and signature.form != "async generator":
+        raise ConfigurationError(
+            f"{signature.name} does not yield: what answers a StreamEndpoint is an 'async def' with 'yield' in it"
+        )
+    if not streams and signature.form not in ("plain", "async"):
+        raise ConfigurationError(
+            f"{signature.name} yields: a handler returns, and publishes what it has to say; only what answers a "
+            "StreamEndpoint yields"
+        )
+
+
+def _result(signature: Signature, result_type: Any, *, replies: bool, streams: bool) -> Returns:
     returned = signature.returns
+    if streams:
+        if get_origin(returned) not in _ITERATORS:
+            returned = MISSING if returned in (MISSING, Any, *_ITERATORS) else NoneType
+        else:
+            returned = get_args(returned)[0]
+        if _accepts(NoneType if result_type is None else result_type, returned):
+            return "many"
+        shown, wanted = _shown(signature.returns), _shown(result_type)
+        raise ConfigurationError(
+            f"{signature.name} returns {shown}, but its endpoint answers with parts that are {wanted}: annotate it "
+            f"AsyncIterator[{wanted}]"
+        )
     if returned in (Never, NoReturn):
         return "one" if replies else "nothing"
     if replies:

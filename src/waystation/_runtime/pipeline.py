@@ -17,6 +17,7 @@ from .inbox import InboxRunner
 from .lanes import Runner
 from .results import Results
 from .runners import BatchRunner, MessageRunner, ThreadRunner
+from .streamer import StreamRunner, bind_stream
 from .verdicts import Verdicts
 
 
@@ -31,6 +32,9 @@ def make_runner(
     """
     invocation, plan = spec.invocation, spec.invocation.plan
     middleware = (*runtime.middleware, *spec.middleware)
+    if spec.streams:
+        handler = compose(middleware, bind_stream(invocation, runtime))
+        return StreamRunner(spec, transport, runtime, verdicts, results, handler)
     in_slices = spec.batch is None and not middleware and not plan.needs_loop
     if not invocation.is_async and in_slices:
         return ThreadRunner(spec, runtime, verdicts, results, bind_plain(invocation, runtime))

@@ -74,6 +74,14 @@ class Publisher(Composer):
             await joiner.room()
         return joiner.put(message)
 
+    def queue(self, message: Message, *, via: Transport) -> asyncio.Future[Outcome]:
+        """As `put`, without waiting for room: for what is bounded elsewhere.
+
+        Raises:
+            Disconnected: The bus was closed.
+        """
+        return self._joiner(message.topic, via).put(message)
+
     async def send_all(self, messages: Sequence[Message], *, via: Transport | None = None) -> list[Outcome]:
         """Send messages in order, after those that already wait.
 

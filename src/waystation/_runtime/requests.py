@@ -9,42 +9,35 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextvars import Context
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from .._core.codec import decode
-from .._core.delivery import ACCEPT, Delivery, Receipt
+from .._core.delivery import Receipt
 from .._core.errors import (
     ConfigurationError,
-    Disconnected,
+    DecodeError,
     NoResponder,
     RequestFailed,
     RequestTimeout,
-    SendRejected,
     WaystationError,
 )
 from .._core.inspection import Inspector
-from .._core.limits import (
-    CREDIT_MESSAGES_MAX,
-    KNOWN_TOPICS_COUNT_MAX,
-    RECONNECT_DELAY_S_MAX,
-    RECONNECT_FIRST_DELAY_S,
-    REQUESTS_IN_FLIGHT_MAX,
-)
+from .._core.limits import KNOWN_TOPICS_COUNT_MAX, REQUESTS_IN_FLIGHT_MAX
 from .._core.message import Message
-from .._core.ports import Clock, Feed, Subscription, Topology, Transport
-from .._core.topic import REPLY_WORD, Endpoint, Topic
+from .._core.ports import Clock, Subscription, Topology, Transport
+from .._core.stream import PARTS
+from .._core.topic import REPLY_WORD, Endpoint, StreamEndpoint, Topic
 from .._core.url import did_you_mean
+from .incoming import Incoming
 from .joiner import Outcome
 from .publisher import Publisher
+from .replies import Answer, ReplyDesk, too_many
 from .transaction import open_transaction
 
 Q = TypeVar("Q")
 R = TypeVar("R")
-
-_Answer: TypeAlias = Message | WaystationError
 
 _log = logging.getLogger("waystation.requests")
 
@@ -74,7 +67,7 @@ class Requests:
         self._publisher = publisher
         self._clock = clock
         self._address = f"{REPLY_WORD}.{secrets.token_hex(8)}"
-        self._desks: dict[Transport, _ReplyDesk] = {}
+        self._desks: dict[Transport, ReplyDesk] = {}
         self._opening = asyncio.Lock()
         self._answered: set[tuple[Transport, str]] = set()
         self._callbacks: set[asyncio.Task[None]] = set()
@@ -82,7 +75,7 @@ class Requests:
     @property
     def in_flight(self) -> int:
         """Requests that wait for their answer."""
-        return sum(len(desk.pending) for desk in self._desks.values())
+        return sum(len(desk) for desk in self._desks.values())
 
     @property
     def late(self) -> int:
@@ -99,27 +92,19 @@ class Requests:
         key: str | None = None,
     ) -> R:
         """Ask, and wait for the answer; see `Bus.request`."""
-        transport = self._publisher.transport_of(endpoint.name)
-        transport.capabilities.require("request_reply", by=f"request({endpoint.name!r})")
-        if open_transaction(self._publisher) is not None:
+        if not isinstance(endpoint, Endpoint):
             raise ConfigurationError(
-                "a request would wait for an answer to what is not committed: ask outside of it"
+                f"{endpoint!r} is not an Endpoint; a StreamEndpoint is asked by request_stream()"
             )
-        answer: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
+        transport = self._transport(endpoint.name, by="request")
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         timer = self._clock.call_later(timeout_s, lambda: _expire(answer, endpoint.name, timeout_s))
         message_id = self._publisher.next_id()
-        desk = self._desks.get(transport) or await self._open(transport)
+        desk = self._desks.get(transport) or await self.desk(transport)
         try:
             await self._check_responder(transport, endpoint.name)
-            message = self._publisher.message(
-                Topic(endpoint.name, endpoint.request, endpoint.content_type),
-                body,
-                key=key,
-                headers=headers,
-                expires=timeout_s,
-                message_id=message_id,
-                correlation_id=message_id,
-                reply_to=self._address,
+            message = self._question(
+                endpoint, body, message_id, timeout_s=timeout_s, headers=headers, key=key
             )
             desk.expect(message_id, answer)
             sent = await self._publisher.put(message)
@@ -132,8 +117,42 @@ class Requests:
             raise reply
         if reply.failure is not None:
             raise RequestFailed(f"{endpoint.name!r} failed: {reply.failure}", reason=reply.failure)
+        if reply.content_type == PARTS:
+            desk.stop(reply)
+            raise DecodeError(f"{endpoint.name!r} streams its answer: ask with request_stream()")
         response: R = decode(reply.body, endpoint.response, reply.content_type)
         return response
+
+    async def stream(
+        self,
+        endpoint: StreamEndpoint[Q, R],
+        body: Q,
+        *,
+        timeout_s: float,
+        total_s: float | None,
+        headers: Mapping[str, str] | None = None,
+        key: str | None = None,
+    ) -> AsyncGenerator[R]:
+        """Ask, and yield the parts of the answer; see `Bus.request_stream`."""
+        if not isinstance(endpoint, StreamEndpoint):
+            raise ConfigurationError(
+                f"{endpoint!r} is not a StreamEndpoint; an Endpoint is asked by request()"
+            )
+        transport = self._transport(endpoint.name, by="request_stream")
+        message_id = self._publisher.next_id()
+        desk = self._desks.get(transport) or await self.desk(transport)
+        await self._check_responder(transport, endpoint.name)
+        message = self._question(endpoint, body, message_id, timeout_s=timeout_s, headers=headers, key=key)
+        incoming = Incoming(endpoint.name, desk, self._clock, timeout_s=timeout_s, total_s=total_s)
+        try:
+            with desk.conversation(message_id, incoming):
+                sent = await self._publisher.put(message)
+                sent.add_done_callback(incoming.sent)
+                while (part := await incoming.next()) is not None:
+                    data, content_type = part
+                    yield decode(data, endpoint.part, content_type)
+        finally:
+            incoming.close()
 
     def request_later(
         self,
@@ -148,7 +167,7 @@ class Requests:
     ) -> PendingReply:
         """Ask, and call back; see `Bus.request_later`."""
         if len(self._callbacks) >= REQUESTS_IN_FLIGHT_MAX:
-            raise _too_many()
+            raise too_many()
         ask = partial(self.request, endpoint, body, timeout_s=timeout_s, headers=headers, key=key)
         task = asyncio.get_running_loop().create_task(_call_back(ask, endpoint.name, on_reply, on_error))
         self._callbacks.add(task)
@@ -162,14 +181,53 @@ class Requests:
         if self._callbacks:
             await asyncio.wait(self._callbacks)
 
-    async def _open(self, transport: Transport) -> _ReplyDesk:
-        """Open the address on a transport, once."""
+    async def desk(self, transport: Transport) -> ReplyDesk:
+        """Return the address on a transport, opened once."""
         async with self._opening:
-            if transport not in self._desks:
+            desk = self._desks.get(transport)
+            if desk is None:
                 address = Subscription(pattern=self._address, group=None, start="new")
                 await transport.declare(Topology(subscriptions=(address,)))
-                self._desks[transport] = _ReplyDesk(await transport.open_feed(address), self._clock)
-            return self._desks[transport]
+                desk = self._desks[transport] = ReplyDesk(
+                    await transport.open_feed(address),
+                    self._address,
+                    transport,
+                    publisher=self._publisher,
+                    clock=self._clock,
+                )
+            return desk
+
+    def _transport(self, endpoint: str, *, by: str) -> Transport:
+        """Return the transport of an endpoint, if it can be asked here and now."""
+        transport = self._publisher.transport_of(endpoint)
+        transport.capabilities.require("request_reply", by=f"{by}({endpoint!r})")
+        if open_transaction(self._publisher) is not None:
+            raise ConfigurationError(
+                "a request would wait for an answer to what is not committed: ask outside of it"
+            )
+        return transport
+
+    def _question(
+        self,
+        endpoint: Endpoint[Q, Any] | StreamEndpoint[Q, Any],
+        body: Q,
+        message_id: str,
+        *,
+        timeout_s: float,
+        headers: Mapping[str, str] | None,
+        key: str | None,
+    ) -> Message:
+        """Make a request's message. Its id tells whose answer an answer is."""
+        return self._publisher.message(
+            Topic(endpoint.name, endpoint.request, endpoint.content_type),
+            body,
+            key=key,
+            headers=headers,
+            expires=timeout_s,
+            message_id=message_id,
+            correlation_id=message_id,
+            reply_to=self._address,
+        )
 
     async def _check_responder(self, transport: Transport, endpoint: str) -> None:
         """Refuse at once if the transport can tell that nobody has ever declared to answer there."""
@@ -182,57 +240,6 @@ class Requests:
         if len(self._answered) >= KNOWN_TOPICS_COUNT_MAX:
             self._answered.clear()
         self._answered.add((transport, endpoint))
-
-
-class _ReplyDesk:
-    """The feed of answers of one transport, and who waits for which."""
-
-    def __init__(self, feed: Feed, clock: Clock) -> None:
-        self.pending: dict[str, asyncio.Future[_Answer]] = {}
-        self.late = 0
-        self._feed = feed
-        self._clock = clock
-        self._reader = asyncio.get_running_loop().create_task(self._read(), context=Context())
-
-    def expect(self, correlation_id: str, answer: asyncio.Future[_Answer]) -> None:
-        """Enter somebody who waits. He leaves by himself, whatever happens."""
-        if len(self.pending) >= REQUESTS_IN_FLIGHT_MAX:
-            raise _too_many()
-        self.pending[correlation_id] = answer
-
-    async def close(self) -> None:
-        """Stop reading; tell those who wait."""
-        self._reader.cancel()
-        await asyncio.wait([self._reader])
-        await self._feed.close()
-        for answer in self.pending.values():
-            if not answer.done():
-                answer.set_result(Disconnected("the bus was closed while a request waited for its answer"))
-
-    async def _read(self) -> None:
-        delay_s = RECONNECT_FIRST_DELAY_S
-        while True:
-            try:
-                deliveries = await self._feed.receive(CREDIT_MESSAGES_MAX)
-                self._hand_out(deliveries)
-                await self._feed.settle([(delivery, ACCEPT) for delivery in deliveries])
-            except Exception:  # noqa: BLE001 - answers to come must be read, whatever was wrong with these
-                if delay_s == RECONNECT_FIRST_DELAY_S:
-                    _log.exception("answers cannot be received; trying again until they can")
-                await self._clock.sleep(delay_s)
-                delay_s = min(delay_s * 2, RECONNECT_DELAY_S_MAX)
-            else:
-                if delay_s != RECONNECT_FIRST_DELAY_S:
-                    _log.warning("answers are received again")
-                delay_s = RECONNECT_FIRST_DELAY_S
-
-    def _hand_out(self, deliveries: Sequence[Delivery]) -> None:
-        for delivery in deliveries:
-            answer = self.pending.get(delivery.message.correlation_id or "")
-            if answer is None or answer.done():
-                self.late += 1
-            else:
-                answer.set_result(delivery.message)
 
 
 async def _call_back(
@@ -257,7 +264,7 @@ async def _call_back(
         _log.exception("a request to %r, or the callback with its outcome, failed", endpoint)
 
 
-def _expire(answer: asyncio.Future[_Answer], endpoint: str, timeout_s: float) -> None:
+def _expire(answer: asyncio.Future[Answer], endpoint: str, timeout_s: float) -> None:
     if not answer.done():
         answer.set_result(
             RequestTimeout(
@@ -266,13 +273,7 @@ def _expire(answer: asyncio.Future[_Answer], endpoint: str, timeout_s: float) ->
         )
 
 
-def _end_unless_sent(sent: asyncio.Future[Outcome], answer: asyncio.Future[_Answer]) -> None:
+def _end_unless_sent(sent: asyncio.Future[Outcome], answer: asyncio.Future[Answer]) -> None:
     outcome = sent.result()
     if not isinstance(outcome, Receipt) and not answer.done():
         answer.set_result(outcome)
-
-
-def _too_many() -> SendRejected:
-    return SendRejected(
-        f"{REQUESTS_IN_FLIGHT_MAX:,} requests wait for their answers already; nothing was sent"
-    )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from .._core.errors import ConfigurationError
 from .._core.ports import Middleware
-from .._core.topic import Endpoint, Topic, overlap
+from .._core.topic import Endpoint, StreamEndpoint, Topic, overlap
 from .handlers import HandlerOptions, HandlerSpec, Kind, ResponderOptions, check_names, declare
 
 B = TypeVar("B")
@@ -36,6 +36,14 @@ class Responds(Protocol[Q, R]):
     ) -> Callable[Concatenate[Q, P], Coroutine[Any, Any, R]]: ...
     @overload
     def __call__(self, function: Callable[Concatenate[Q, P], R], /) -> Callable[Concatenate[Q, P], R]: ...
+
+
+class Streams(Protocol[Q, R]):
+    """A decorator for handlers of a stream endpoint: async generators that take its request and yield parts."""
+
+    def __call__(
+        self, function: Callable[Concatenate[Q, P], AsyncIterator[R]], /
+    ) -> Callable[Concatenate[Q, P], AsyncIterator[R]]: ...
 
 
 class Router:
@@ -88,11 +96,20 @@ class Router:
         """
         return self._declares("command", topic, None, options)
 
-    def respond(self, endpoint: Endpoint[Q, R], **options: Unpack[ResponderOptions]) -> Responds[Q, R]:
-        """Answer the requests of an endpoint with what the handler returns.
+    @overload
+    def respond(self, endpoint: Endpoint[Q, R], **options: Unpack[ResponderOptions]) -> Responds[Q, R]: ...
+    @overload
+    def respond(
+        self, endpoint: StreamEndpoint[Q, R], **options: Unpack[ResponderOptions]
+    ) -> Streams[Q, R]: ...
+    def respond(
+        self, endpoint: Endpoint[Q, R] | StreamEndpoint[Q, R], **options: Unpack[ResponderOptions]
+    ) -> Responds[Q, R] | Streams[Q, R]:
+        """Answer the requests of an endpoint with what the handler returns or, of a `StreamEndpoint`, yields.
 
-        If it raises, the caller gets `RequestFailed` with the exception's words; nothing is retried. The arguments are
-        among those of `subscribe`.
+        If it raises, the caller gets `RequestFailed` with the exception's words; nothing is retried. A handler that
+        yields is cancelled when its caller wants no more, and counts in `concurrency` as long as it lasts. The
+        arguments are among those of `subscribe`.
         """
         return self._declares("request", endpoint, None, options)
 
@@ -109,7 +126,7 @@ class Router:
     def _declares(
         self,
         kind: Kind,
-        topic: Topic[Any] | Endpoint[Any, Any] | str,
+        topic: Topic[Any] | Endpoint[Any, Any] | StreamEndpoint[Any, Any] | str,
         group: str | None,
         options: ResponderOptions,  # or `HandlerOptions`, which are those and more
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

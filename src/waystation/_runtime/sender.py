@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TypeVar, Unpack
 
@@ -10,7 +10,7 @@ from .._core.delivery import Durability, Receipt
 from .._core.duration import Duration, Instant, seconds
 from .._core.errors import Disconnected
 from .._core.limits import REQUEST_TIMEOUT_S
-from .._core.topic import Endpoint, Topic
+from .._core.topic import Endpoint, StreamEndpoint, Topic
 from .batch import Batch
 from .composer import SendOptions
 from .connection import Connection
@@ -144,6 +144,42 @@ class Sender:
         timeout_s = seconds(timeout, name="timeout")
         return await self._connected.requests.request(
             endpoint, body, timeout_s=timeout_s, headers=headers, key=key
+        )
+
+    def request_stream(
+        self,
+        endpoint: StreamEndpoint[Q, R],
+        body: Q,
+        *,
+        timeout: Duration = REQUEST_TIMEOUT_S,
+        total: Duration | None = None,
+        headers: Mapping[str, str] | None = None,
+        key: str | None = None,
+    ) -> AsyncGenerator[R]:
+        """Ask, and iterate over the parts of the answer as they come: `async for part in bus.request_stream(...):`.
+
+        In order, each once, none missing. The request is sent at the first step. Leaving the loop, cancelling or
+        `aclose()` stops the responder; one that is too far ahead of this iteration waits for it.
+
+        Args:
+            timeout: How long to wait for the next part, each time.
+            total: How long the whole may take; else as long as parts come.
+
+        Raises:
+            RequestTimeout: A part did not come in time, or the whole took too long; `parts` says how many were taken.
+            RequestFailed: The responder raised, after the parts before.
+            StreamBroken: A part was lost on the way.
+            NoResponder: Nobody has ever declared to answer there.
+            DecodeError: A part is not what the endpoint says.
+            WaystationError: The request could not be sent, as in `publish`.
+        """
+        return self._connected.requests.stream(
+            endpoint,
+            body,
+            timeout_s=seconds(timeout, name="timeout"),
+            total_s=None if total is None else seconds(total, name="total"),
+            headers=headers,
+            key=key,
         )
 
     def request_later(

@@ -53,6 +53,11 @@ class Verdicts:
             return None
         return self._answered(delivery, failure=dead.reason) if self._replies else Ending(delivery, dead)
 
+    def unanswerable(self, delivery: Delivery) -> Ending | None:
+        """End a request that has no legal reply address, so that there is nobody to stream to; None: it has one."""
+        address = delivery.message.reply_to
+        return None if address is not None and is_reply_address(address) else self._dropped(delivery)
+
     def undecodable(self, delivery: Delivery) -> Ending:
         """End a delivery whose body could not be read."""
         try:
@@ -127,14 +132,7 @@ class Verdicts:
         if request.reply_to is None:
             return Ending(delivery, ACCEPT)
         if not is_reply_address(request.reply_to):
-            # A stranger's request could name any topic as its reply address.
-            self.replies_dropped += 1
-            _log.warning(
-                "%s: a reply was dropped: its address is no reply address",
-                self._spec.name,
-                extra={"message_id": request.id, "subscription": self._spec.name},
-            )
-            return Ending(delivery, ACCEPT)
+            return self._dropped(delivery)
         content_type, body, kind = (
             content_type_of(self._spec.response, self._spec.topic.content_type),
             b"",
@@ -161,3 +159,13 @@ class Verdicts:
             failure=failure,
         )
         return Ending(delivery, ACCEPT, (reply,))
+
+    def _dropped(self, delivery: Delivery) -> Ending:
+        """End a request whose reply goes nowhere: a stranger's could name any topic as its reply address."""
+        self.replies_dropped += 1
+        _log.warning(
+            "%s: a reply was dropped: its address is no reply address",
+            self._spec.name,
+            extra={"message_id": delivery.message.id, "subscription": self._spec.name},
+        )
+        return Ending(delivery, ACCEPT)

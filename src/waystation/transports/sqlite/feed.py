@@ -331,10 +331,11 @@ class ReplyFeed:
     def _read(self) -> list[Delivery]:
         rows = fetch(
             self._desk.connection,
-            "DELETE FROM bus_reply WHERE address = ? RETURNING message",
+            "DELETE FROM bus_reply WHERE address = ? RETURNING id, message",
             (self._address,),
         )
-        replies = [unpack(row[0]) for row in rows]
+        rows.sort()  # SQLite returns them in any order; the parts of a streamed reply have one
+        replies = [unpack(row[1]) for row in rows]
         return [Delivery.of(reply, 1, None, damage) for reply, damage in replies]
 
 
