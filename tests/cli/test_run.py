@@ -1,7 +1,9 @@
 """`waystation run` as a service manager sees it: real processes, real signals, a real file."""
 
+import json
 import os
 import signal
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -108,6 +110,21 @@ def test_with_reload_a_changed_file_starts_it_anew(shop: Shop) -> None:
         assert program.end() == 0, program.text
 
 
+def test_health_is_answered_while_it_runs(shop: Shop) -> None:
+    with shop.start("run", "shop:bus", "--health", "0") as program:
+        url = program.until("health: ").split()[-3]
+        program.until("running;")
+        with urllib.request.urlopen(url) as answer:
+            health = json.load(answer)
+        assert health["ready"]
+        assert [each["name"] for each in health["subscriptions"]] == [
+            "billing@orders.placed",
+            "prices.quote@prices.quote",
+        ]
+        program.send(signal.SIGTERM)
+        assert program.end() == 0, program.text
+
+
 def test_log_lines_can_be_json(shop: Shop) -> None:
     with shop.start("run", "shop:bus", "--processes", "1", "--log-format", "json") as program:
         program.until("ready")
@@ -123,6 +140,7 @@ def test_log_lines_can_be_json(shop: Shop) -> None:
         (["run", "shop.py:bus"], "write its module, shop:bus"),
         (["run", "no_such:bus"], "there is no module 'no_such'"),
         (["run", "shop:bus", "--drain", "soon"], "--drain='soon' is not a duration"),
+        (["run", "shop:bus", "--health", "soon"], "health='soon' is not an address: write '127.0.0.1:8080'"),
     ],
 )
 def test_a_wrong_start_is_refused_in_one_sentence(shop: Shop, arguments: list[str], sentence: str) -> None:

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from waystation._core.errors import ConfigurationError
-from waystation._core.url import did_you_mean, parse_url, redact
+from waystation._core.url import did_you_mean, parse_address, parse_url, redact
 
 secrets = st.text("hunter2", min_size=1, max_size=8).map(lambda text: f"QQ{text}QQ")
 hosts = st.text("abcdef.", min_size=1, max_size=10).filter(lambda host: "@" not in host)
@@ -107,3 +107,24 @@ def test_nothing_is_suggested_if_nothing_is_near() -> None:
     assert did_you_mean("xyz", ["settle"]) == ""
     assert did_you_mean("x", []) == ""
     assert did_you_mean("orders.paid", ["orders.placed"], likeness=0.9) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:8080", ("127.0.0.1", 8080)),
+        ("localhost:1", ("localhost", 1)),
+        ("8080", ("127.0.0.1", 8080)),
+        (":8080", ("127.0.0.1", 8080)),
+        ("0.0.0.0:65535", ("0.0.0.0", 65535)),
+        ("[::1]:8080", ("::1", 8080)),
+    ],
+)
+def test_an_address_without_a_host_is_loopback(text: str, address: tuple[str, int]) -> None:
+    assert parse_address(text, name="health") == address
+
+
+@pytest.mark.parametrize("text", ["", "localhost", "localhost:", "x:65536", "::1:8080", "host:-1", "host:٣"])
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"health=.* write '127\.0\.0\.1:8080'"):
+        parse_address(text, name="health")

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from waystation._core.errors import ConfigurationError, StoreUnavailable
 from waystation._core.exitcode import ExitCode
 from waystation._core.limits import QUICK_DEATHS_MAX
 from waystation._core.ports import Clock, Timer
+from waystation._runtime.clock import SystemClock
+from waystation._runtime.health import ask
 from waystation._runtime.supervisor import Supervisor, _Child
 
 #: Says its pid into a file that the test watches, then waits for SIGTERM or for the end of its input.
@@ -108,6 +111,7 @@ async def supervised(
     processes: int = 1,
     clock: Clock | None = None,
     reload: tuple[Path, ...] = (),
+    health: tuple[str, int] | None = None,
 ) -> AsyncIterator["asyncio.Task[ExitCode]"]:
     supervisor = Supervisor(
         place.command(program),
@@ -115,6 +119,7 @@ async def supervised(
         clock=clock or QuickClock(),
         release=place.release,
         reload=reload,
+        health=health,
     )
     task = asyncio.create_task(supervisor.run())
     try:
@@ -287,3 +292,63 @@ def alive(pid: int) -> bool:
             return False
         return sys.platform != "linux"
     return status.rpartition(")")[2].split()[0] != "Z"
+
+
+#: Answers one kind of health to whoever asks, as a bus does.
+ILL = """
+import asyncio, os, signal
+from waystation import Health
+from waystation._core.url import parse_address
+from waystation._runtime.clock import SystemClock
+from waystation._runtime.health import answering
+import sys
+async def main():
+    async def probe():
+        return Health(live=True, ready=False, reasons=("billing is deaf",))
+    host, port = parse_address(os.environ["WAYSTATION_HEALTH"], name="health")
+    async with answering(host, port, probe, clock=SystemClock()):
+        print(os.getpid(), file=open(sys.argv[1], "w"), flush=True)
+        await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+async def test_a_supervisor_answers_for_all_its_processes(place: Workplace) -> None:
+    port = free_ports(3)
+    async with supervised(
+        place, ILL, processes=2, clock=SystemClock(), health=("127.0.0.1", port)
+    ) as running:
+        first, second = await place.report(), await place.report()
+        health = await ask("127.0.0.1", port)
+        assert sorted(health.reasons) == ["process 1: billing is deaf", "process 2: billing is deaf"]
+        assert (health.live, health.ready) == (True, False)
+        assert first != second
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await running == ExitCode.OK
+
+
+async def test_a_supervisor_whose_processes_do_not_answer_is_not_ready(place: Workplace) -> None:
+    port = free_ports(2)
+    async with supervised(place, clock=SystemClock(), health=("127.0.0.1", port)) as running:
+        await place.report()
+        health = await ask("127.0.0.1", port)
+        assert (health.live, health.ready) == (True, False)
+        assert health.reasons[0].startswith("process 1: it does not answer")
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await running == ExitCode.OK
+
+
+@pytest.mark.parametrize("port", [0, 65535])
+def test_a_supervisor_needs_a_port_for_each_process(port: int) -> None:
+    with pytest.raises(ConfigurationError, match="need the ports after it"):
+        Supervisor(["true"], processes=2, clock=QuickClock(), health=("127.0.0.1", port))
+
+
+def free_ports(count: int) -> int:
+    """The first of so many ports in a row that nobody listens at."""
+    for first in range(20_000 + os.getpid() % 10_000, 60_000, count):
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for port in range(first, first + count):
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            return first
+    raise AssertionError("no free ports")

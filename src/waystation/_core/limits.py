@@ -154,6 +154,15 @@ STALLED_AFTER_S: Final = 30.0
 #: has moved since the last one.
 WATCH_LOOKS_COUNT: Final = 6
 
+#: What one health probe may take, to be read and to be answered, in seconds. Kubernetes waits for 1 unless told.
+HEALTH_REQUEST_S: Final = 2.0
+
+#: Longest request of a health probe, in bytes: a line and some headers.
+HEALTH_REQUEST_BYTES_MAX: Final = 8 * 1024
+
+#: Health probes served at once; who comes when they are all taken is turned away.
+HEALTH_CONNECTIONS_MAX: Final = 16
+
 #: Deliveries that a pulling receiver holds unsettled unless told. Its caller settles one by one, so few will do.
 PULL_MESSAGES_COUNT: Final = 100
 

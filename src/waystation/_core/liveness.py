@@ -8,7 +8,7 @@ delivered something, or the medium has said that nothing waits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -194,6 +194,16 @@ def health_of(subscriptions: Iterable[SubscriptionHealth], *, broken: Sequence[s
     found = tuple(subscriptions)
     ill = [f"{each.name} is {each.state}: {each.reason}" for each in found if each.state not in _WELL]
     return Health(live=not broken, ready=not broken and not ill, reasons=(*broken, *ill), subscriptions=found)
+
+
+def together(processes: Mapping[str, Health]) -> Health:
+    """Sum up the health of several processes, by their names."""
+    return Health(
+        live=all(each.live for each in processes.values()),
+        ready=all(each.ready for each in processes.values()),
+        reasons=tuple(f"{name}: {reason}" for name, each in processes.items() for reason in each.reasons),
+        subscriptions=tuple(one for each in processes.values() for one in each.subscriptions),
+    )
 
 
 def _counts(sight: Sight) -> tuple[int, int]:

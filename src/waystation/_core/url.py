@@ -74,6 +74,21 @@ def parse_url(text: str) -> TransportURL:
     return TransportURL(parts.scheme.lower(), parts.path[1:], options, parts)
 
 
+def parse_address(text: str, *, name: str) -> tuple[str, int]:
+    """Read where to listen: `127.0.0.1:8080`, `[::1]:8080`, or a port alone, which means loopback.
+
+    Raises:
+        ConfigurationError: It is none of these; `name` is used in the sentence.
+    """
+    host, _, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not (port.isascii() and port.isdigit() and int(port) <= 65535) or (":" in host and not bracketed):
+        raise ConfigurationError(
+            f"{name}={text!r} is not an address: write '127.0.0.1:8080', or '8080' for that"
+        )
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
 def redact(url: str) -> str:
     """Return a URL with its password, its fragment, and every option that sounds like a secret, left out."""
     return _show(urlsplit(url))

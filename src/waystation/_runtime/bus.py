@@ -25,9 +25,11 @@ from .._core.liveness import Health
 from .._core.ports import Clock, LeaseReleaser, Middleware, Start, Transport
 from .._core.retry import RetryPolicy
 from .._core.topic import Topic
+from .._core.url import parse_address
 from .blocking import BlockingBus, blocking_bus
 from .clock import SystemClock
 from .connection import Connection, Hook, check_needs, connect, hooks
+from .health import answering
 from .lifecycle import run_until_stopped
 from .receiver import Receiver
 from .resolve import Routes, find_transport
@@ -199,21 +201,30 @@ class Bus(Sender, Router):
         """
         return await self._connected.drain(deadline_s)
 
-    async def run(self, *, drain: Duration = DRAIN_S) -> int:
+    async def run(self, *, drain: Duration = DRAIN_S, health: str | None = None) -> int:
         """Run the handlers until SIGTERM or SIGINT, then drain them; a second signal abandons what still runs.
+
+        Args:
+            health: An address such as `127.0.0.1:8080` at which `GET /ready` and `GET /live` are answered meanwhile:
+                200 or 503, and `health()` as JSON.
 
         Returns:
             How many handlers were abandoned; their messages come again.
 
         Raises:
-            ConfigurationError: It has neither handlers nor anything else to start.
+            ConfigurationError: It has neither handlers nor anything else to start, or nobody can listen at `health`.
         """
         if not (self._specs or self._startup or self._lifespan):
             raise ConfigurationError(
                 "this bus has no handlers to run: declare some with @bus.subscribe, @bus.handle or @bus.respond, or "
                 "take over a router's with bus.include(router), in a module that is imported together with the bus"
             )
-        return await run_until_stopped(self, seconds(drain, name="drain"))
+        drain_s = seconds(drain, name="drain")
+        async with AsyncExitStack() as stack:
+            if health is not None:
+                host, port = parse_address(health, name="health")
+                await stack.enter_async_context(answering(host, port, self._probe, clock=self._clock))
+            return await run_until_stopped(self, drain_s)
 
     async def release_process(self, pid: int) -> int:
         """Give to others at once what a dead process of this machine held; return how many leases that were.
@@ -267,6 +278,9 @@ class Bus(Sender, Router):
         transport.capabilities.require("inspectable", by="bus.inspector()")
         assert isinstance(transport, Inspector), "a transport that is inspectable is an Inspector"
         return transport
+
+    async def _probe(self) -> Health:
+        return self.health()
 
     @property
     def _only(self) -> Transport:

@@ -15,7 +15,8 @@ import os
 import signal
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,12 @@ from .._core.duration import Duration, seconds
 from .._core.errors import ConfigurationError
 from .._core.exitcode import ExitCode
 from .._core.limits import DRAIN_S, KILL_GRACE_S, QUICK_DEATH_S
+from .._core.liveness import Health, together
 from .._core.ports import Clock
 from .._core.restart import Restarts
+from .._core.url import parse_address
 from .clock import SystemClock
+from .health import answering, ask
 from .reload import changes
 from .signals import stop_signals
 
@@ -33,6 +37,12 @@ if TYPE_CHECKING:
     from .bus import Bus
 
 _log = logging.getLogger("waystation.supervisor")
+
+#: By which a child is told where to answer probes. `waystation run` reads it like its option `--health`.
+HEALTH_VARIABLE = "WAYSTATION_HEALTH"
+
+_LOOPBACK = "127.0.0.1"
+_PORT_MAX = 65535
 
 
 def supervise(
@@ -42,6 +52,7 @@ def supervise(
     drain: Duration = DRAIN_S,
     reload: Sequence[Path] = (),
     bus: Bus | None = None,
+    health: str | None = None,
 ) -> int:
     """Keep several processes of a program running until SIGTERM or SIGINT. What `waystation run --processes` does.
 
@@ -50,12 +61,14 @@ def supervise(
         drain: What each process is given to stop, before it is killed.
         reload: Folders whose Python files, when they change, make every process start anew.
         bus: Where leases of a process that died are released at once. It is connected only then.
+        health: An address such as `127.0.0.1:8080` at which `GET /ready` and `GET /live` are answered for all
+            processes. The n-th is told by `WAYSTATION_HEALTH` to answer for itself on loopback, at the port + n.
 
     Returns:
         An exit status: 0; 1 or 2 if a process could not be kept running; 3 if work was abandoned.
 
     Raises:
-        ConfigurationError: `processes` is under 1, or this is not the main thread.
+        ConfigurationError: `processes` is under 1, `health` is no address, or this is not the main thread.
     """
     clock, connecting = SystemClock(), asyncio.Lock()
 
@@ -71,6 +84,7 @@ def supervise(
         drain_s=seconds(drain, name="drain"),
         reload=reload,
         release=release,
+        health=None if health is None else parse_address(health, name="health"),
     )
     return asyncio.run(supervisor.run())
 
@@ -114,6 +128,7 @@ class Supervisor:
         reload: Folders whose Python files, when they change, make every child start anew.
         release: Called with the process id of each child that did not end by itself and in order: what it
             held can be given to others. An error is logged.
+        health: Host and port at which probes are answered.
     """
 
     def __init__(
@@ -125,15 +140,21 @@ class Supervisor:
         drain_s: float = DRAIN_S,
         reload: Sequence[Path] = (),
         release: Callable[[int], Awaitable[object]] | None = None,
+        health: tuple[str, int] | None = None,
     ) -> None:
         if processes < 1:
             raise ConfigurationError(f"processes={processes} must be 1 or more")
+        if health is not None and not 0 < health[1] <= _PORT_MAX - processes:
+            raise ConfigurationError(
+                f"health at port {health[1]}: {processes} processes need the ports after it"
+            )
         self._command = tuple(command)
         self._processes = processes
         self._clock = clock
         self._drain_s = drain_s
         self._reload = tuple(reload)
         self._release = release
+        self._health = health
         self._children: dict[int, _Child] = {}
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -147,10 +168,10 @@ class Supervisor:
             `ABANDONED` if a child abandoned work or had to be killed, `FAILURE` or `USAGE` if it gave up.
 
         Raises:
-            ConfigurationError: Not in the main thread, where signals arrive.
+            ConfigurationError: Not in the main thread, where signals arrive, or probes cannot be answered.
         """
         with stop_signals(self._signalled):
-            async with asyncio.TaskGroup() as tasks:
+            async with self._answering(), asyncio.TaskGroup() as tasks:
                 watcher = tasks.create_task(self._watch())
                 numbers = range(1, self._processes + 1)
                 await asyncio.wait([tasks.create_task(self._keep(number, tasks)) for number in numbers])
@@ -179,12 +200,36 @@ class Supervisor:
                     restarts = Restarts()  # a changed file gives new hope
 
     async def _start(self, number: int) -> _Child:
-        process = await asyncio.create_subprocess_exec(*self._command, stdin=PIPE, start_new_session=True)
+        process = await asyncio.create_subprocess_exec(
+            *self._command, stdin=PIPE, start_new_session=True, env=self._environment(number)
+        )
         child = self._children[number] = _Child(number, process, self._clock.monotonic())
         if self._stopping.is_set():
             child.asked.set()
         _log.info("%s started", child)
         return child
+
+    def _environment(self, number: int) -> dict[str, str] | None:
+        """Tell a child where to answer probes; None: it has this process's environment."""
+        if self._health is None:
+            return None
+        return os.environ | {HEALTH_VARIABLE: f"{_LOOPBACK}:{self._health[1] + number}"}
+
+    def _answering(self) -> AbstractAsyncContextManager[object]:
+        if self._health is None:
+            return nullcontext()
+        host, port = self._health
+        return answering(host, port, self._probe, clock=self._clock)
+
+    async def _probe(self) -> Health:
+        """Ask every process; while everything stops, none is ready."""
+        assert self._health is not None, "nobody else asks"
+        first = self._health[1] + 1
+        answers = await asyncio.gather(*(ask(_LOOPBACK, first + n) for n in range(self._processes)))
+        found = together({f"process {number}": each for number, each in enumerate(answers, 1)})
+        if self._stopping.is_set():
+            return replace(found, ready=False, reasons=("stopping", *found.reasons))
+        return found
 
     async def _end(self, child: _Child) -> int:
         """Wait for the end of a child; once it is asked to end, see that it does. Return its status."""

@@ -44,6 +44,16 @@ def run(
     drain: Annotated[
         str, typer.Option(metavar="TIME", help="How long handlers may take to finish when it is stopped.")
     ] = f"{DRAIN_S:g}s",
+    health: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            envvar="WAYSTATION_HEALTH",
+            show_envvar=False,
+            show_default=False,
+            help="Answer GET /ready and /live here, such as 127.0.0.1:8080; else where WAYSTATION_HEALTH says.",
+        ),
+    ] = None,
     log_level: Annotated[
         LogLevel, typer.Option(help="Log lines of this level and graver ones.")
     ] = LogLevel.INFO,
@@ -63,17 +73,19 @@ def run(
         _end_with_parent(drain_s)
     bus = load_bus(place)
     if processes == 1 and not reload and not reload_dir:
-        raise typer.Exit(_run_here(bus, drain_s))
+        raise typer.Exit(_run_here(bus, drain_s, health))
     debug = ("--debug",) if (context.parent and context.parent.params.get("debug")) else ()
     child = (
         *(sys.executable, "-m", "waystation.cli", *debug, "run", place, "--supervised"),
         *("--drain", f"{drain_s:.3f}s", "--log-level", log_level.value, "--log-format", log_format.value),
     )
     folders = _folders(reload, reload_dir)
-    raise typer.Exit(supervise(child, processes=processes, drain=drain_s, reload=folders, bus=bus))
+    raise typer.Exit(
+        supervise(child, processes=processes, drain=drain_s, reload=folders, bus=bus, health=health)
+    )
 
 
-def _run_here(bus: Bus, drain_s: float) -> ExitCode:
+def _run_here(bus: Bus, drain_s: float, health: str | None) -> ExitCode:
     """Run a bus in this process, on uvloop where it is installed."""
     try:
         import uvloop
@@ -82,7 +94,7 @@ def _run_here(bus: Bus, drain_s: float) -> ExitCode:
     else:
         loops = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=loops) as runner:
-        abandoned = runner.run(bus.run(drain=drain_s))
+        abandoned = runner.run(bus.run(drain=drain_s, health=health))
     return ExitCode.ABANDONED if abandoned else ExitCode.OK
 
 
