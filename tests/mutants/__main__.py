@@ -36,7 +36,11 @@ def main() -> int:
 
 def _try(mutant: Mutant, folder: Path) -> bool:
     began = time.monotonic()
-    caught = is_caught(mutant, folder)
+    try:
+        caught = is_caught(mutant, folder)
+    except LookupError as error:
+        print(f"STALE {error}", flush=True)
+        return False
     print(
         f"{'caught ' if caught else 'ESCAPED'} {time.monotonic() - began:5.1f} s  {mutant.name}", flush=True
     )

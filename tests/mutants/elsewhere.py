@@ -45,8 +45,8 @@ RUNTIME = (
     Mutant(
         "leases are not kept",
         "_runtime/consumer.py",
-        "                await self._feed.extend(unsettled)",
-        "                pass",
+        "feed.extend(unsettled)",
+        "feed.extend([])",
         (CONSUMER + "test_leases_are_kept_while_a_handler_runs",),
     ),
     Mutant(

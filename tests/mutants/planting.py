@@ -13,6 +13,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "waystation"
 
+#: How long the tests of one mutant may take, in seconds. With a fault a thread may wait for ever, and its process too.
+PATIENCE_S = 120.0
+
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
@@ -61,20 +64,24 @@ def is_caught(mutant: Mutant, folder: Path) -> bool:
 
 
 def passes(tests: Iterable[str], source: Path, options: Sequence[str] = ("-x",)) -> bool:
-    """Run tests against a source; say whether all of them pass.
+    """Run tests against a source; say whether all of them pass, and come to an end.
 
     Raises:
         RuntimeError: They could not be run.
     """
     quiet = ["-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-o", f"pythonpath={source} ."]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *quiet, *options, *tests],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(source)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *quiet, *options, *tests],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(source)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE_S,
+        )
+    except subprocess.TimeoutExpired:
+        return False
     if done.returncode not in (0, 1):
         raise RuntimeError(done.stdout + done.stderr)
     return done.returncode == 0
