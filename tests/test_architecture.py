@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 #: Other people's libraries, by room. Drivers come through `import_driver`, when a transport opens.
 MAY_USE: dict[str, set[str]] = {
-    "_core": {"msgspec"},
+    "_core": {"cronsim", "msgspec"},
     "_wire": {"msgspec"},
     "_store": {"apsw", "msgspec"},
     "_runtime": {"msgspec", "uvloop"},

@@ -1,5 +1,6 @@
 """Every command but `run`, typed as a user would, over a real file."""
 
+import asyncio
 import json
 import signal
 from collections.abc import Iterator
@@ -10,12 +11,14 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.cli.programs import URL, Done, Program, Shop
+from waystation import Bus
 from waystation.cli.app import build
 
 ORDER = '{"order_id": "A-1", "total": 9.5}'
 COMMANDS = (
     *("run", "demo", "publish", "send", "request", "tail", "topics", "groups", "lag", "doctor", "bench"),
     *("dead list", "dead show", "dead retry", "dead purge", "schedule list", "schedule cancel"),
+    *("schedule move", "schedule pause", "schedule resume"),
 )
 
 
@@ -266,6 +269,31 @@ def test_what_is_scheduled_can_be_found_and_moved(shop: Shop) -> None:
     assert moved.stdout.startswith(f"{message_id} moved to 20")
     assert len(answer(shop.type("schedule", "list", URL, "--before", "2.5m", "--json"))) == 1
     shop.type("schedule", "move", URL, "nobody-1", "2m", status=1)
+
+
+def test_what_recurs_is_listed_paused_and_removed(shop: Shop) -> None:
+    published(shop, "orders.placed", ORDER, "--delay", "1d")
+
+    async def declare() -> None:
+        bus = Bus(URL.replace("shop.db", str(shop.folder / "shop.db")))
+        bus.repeat("reports.daily", b"", every="1h", name="daily")
+        async with bus.running():
+            pass
+
+    asyncio.run(declare())
+    recurring, message = answer(shop.type("schedule", "list", URL, "--json"))
+    what = {"name": "daily", "topic": "reports.daily", "rule": "every 3600s", "paused": False}
+    assert recurring["recurring"] == what
+    assert "message" in message
+    assert len(answer(shop.type("schedule", "list", URL, "--topic", "reports.*", "--json"))) == 1
+    shop.type("schedule", "pause", URL, "daily")
+    table = shop.type("schedule", "list", URL).stdout
+    assert "every 3600s" in table
+    assert "paused" in table
+    assert shop.type("schedule", "resume", URL, "daily").stdout == "daily goes on\n"
+    shop.type("schedule", "cancel", URL, "daily")
+    for command in ("pause", "resume", "cancel"):
+        shop.type("schedule", command, URL, "daily", status=1)
 
 
 def test_what_is_scheduled_can_be_listed_and_cancelled(shop: Shop) -> None:

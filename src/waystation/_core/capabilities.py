@@ -30,6 +30,7 @@ Need: TypeAlias = Literal[
     "deduplicates",
     "replay",
     "expiry",
+    "recurring",
 ]
 
 Support: TypeAlias = Literal["native", "added", "refused"]
@@ -112,6 +113,11 @@ FACTS: dict[Need, Fact] = {
         asked_by="`expires=`",
         added="the time is looked at before a handler starts",
     ),
+    "recurring": Fact(
+        meaning="keeps when recurring messages are due, and publishes each once for all processes",
+        asked_by="`repeat`",
+        instead="publish them from one process of your own",
+    ),
 }
 
 
@@ -180,6 +186,7 @@ class Capabilities:
     deduplicates: bool = False
     replay: bool = False
     expiry: bool = False
+    recurring: bool = False
     message_bytes_max: int = MESSAGE_BODY_BYTES_MAX
 
     def support(self, need: Need) -> Support:

@@ -76,6 +76,17 @@ class ScheduledInfo:
     due: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecurringInfo:
+    """A message that recurs: when, by which rule, and when it is due next (Unix seconds)."""
+
+    name: str
+    topic: str
+    rule: str
+    due: float
+    paused: bool
+
+
 @runtime_checkable
 class Inspector(Protocol):
     """A transport that can be looked into (`capabilities.inspectable`)."""
@@ -111,6 +122,21 @@ class Inspector(Protocol):
 
     async def cancel_scheduled(self, message_id: str) -> bool:
         """Delete a message that waits for its time; False if it is not there (any more)."""
+
+    async def recurring(self) -> Sequence[RecurringInfo]:
+        """Return messages that recur, the next one first."""
+
+    async def pause_recurring(self, name: str, *, paused: bool = True) -> bool:
+        """Let nothing be published at its times until that is undone; False if nothing recurs by this name.
+
+        It stays so when programs are started again. What was held back is not published later.
+        """
+
+    async def remove_recurring(self, name: str) -> bool:
+        """Forget a message that recurs; False if there is none.
+
+        Programs that run publish it no more; one that declares it brings it back when it starts.
+        """
 
     async def seek(self, group: str, pattern: str, start: Start) -> None:
         """Move a group's place. Its retries and dead letters stay."""

@@ -97,6 +97,21 @@ RETRY_DELAY_S_MAX: Final = 300.0
 #: Characters of a reason or traceback kept with a dead letter.
 REASON_CHARS_MAX: Final = 8000
 
+# --- recurring messages --------------------------------------------------------------------------------------
+
+#: Shortest interval of a recurring message, in seconds: each is a commit of its own, in every process an attempt at it.
+RECURRING_EVERY_S_MIN: Final = 1.0
+
+#: How late a recurring message may be published before its time counts as missed, in seconds: a restart takes less.
+RECURRING_GRACE_S: Final = 60.0
+
+#: Times that a recurring message makes up for at most after a long pause (`missed="all"`), the latest ones.
+RECURRING_MISSED_MESSAGES_MAX: Final = 100
+
+#: How often a wait for a recurring message's time looks at the clock, in seconds: it may have been set, or the machine
+#: asleep.
+RECURRING_LOOK_S: Final = 60.0
+
 # --- waiting -------------------------------------------------------------------------------------------------
 
 #: How long `request` waits for its answer unless told, in seconds.

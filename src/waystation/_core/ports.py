@@ -212,6 +212,46 @@ class LeaseReleaser(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Recurrence:
+    """What recurs: all that declare the same are one.
+
+    Attributes:
+        name: Unique in the medium.
+        rule: When, as text; whoever declares it understands it, a transport only compares it.
+    """
+
+    name: str
+    topic: str
+    rule: str
+
+
+@runtime_checkable
+class Recurring(Protocol):
+    """A transport that is `recurring`: it keeps when each recurring message is due next."""
+
+    async def recur(
+        self, recurrence: Recurrence, due: float | None, next_due: float, messages: Sequence[Message], /
+    ) -> float | None:
+        """Publish what is due and put down when the next is, in one step: compare and set.
+
+        Nothing happens unless this recurrence is kept as due at `due`, so of all that try one publishes. While it is
+        paused the time goes on and the messages are dropped. Cancelling leaves the outcome unknown; asking again with
+        the same `due` tells it.
+
+        Args:
+            due: When it was due, Unix seconds. None begins it, due at `next_due`, unless it has begun already; one of
+                the same name with another rule or topic is replaced.
+
+        Returns:
+            When it is due now, whoever saw to that. None: it was removed or replaced.
+
+        Raises:
+            TransportError: It did not happen, or that is unknown: ask again.
+            StoreError: As that.
+        """
+
+
 Handler: TypeAlias = Callable[[Delivery, Any], Awaitable[Any]]
 """What middleware wraps: a delivery and its decoded body to the handler's result."""
 

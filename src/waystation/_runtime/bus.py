@@ -178,19 +178,18 @@ class Bus(Sender, Router):
             ConfigurationError: The handlers run already.
         """
         drain_s = seconds(drain, name="drain")
-        check_needs(self._specs, self._routes, self._transports)
+        check_needs(self._specs, self._repeats, self._routes, self._transports)
         async with AsyncExitStack() as stack:
             if self._connection is None:
                 await stack.enter_async_context(self)
-                check_needs(
-                    self._specs, self._routes, self._transports
-                )  # again: connecting may have lowered some
+                # Again: connecting may have lowered some.
+                check_needs(self._specs, self._repeats, self._routes, self._transports)
             connection = self._connected
             if self._lifespan is not None:
                 await stack.enter_async_context(self._lifespan(self))
             await stack.enter_async_context(hooks(self._startup, self._shutdown))
             stack.push_async_callback(connection.drain, drain_s)
-            await connection.start(self._specs, stalled_after_s=self._stalled_after_s)
+            await connection.start(self._specs, self._repeats, stalled_after_s=self._stalled_after_s)
             yield self
 
     async def drain(self, deadline_s: float) -> int:
@@ -214,7 +213,7 @@ class Bus(Sender, Router):
         Raises:
             ConfigurationError: It has neither handlers nor anything else to start, or nobody can listen at `health`.
         """
-        if not (self._specs or self._startup or self._lifespan):
+        if not (self._specs or self._repeats or self._startup or self._lifespan):
             raise ConfigurationError(
                 "this bus has no handlers to run: declare some with @bus.subscribe, @bus.handle or @bus.respond, or "
                 "take over a router's with bus.include(router), in a module that is imported together with the bus"

@@ -21,6 +21,7 @@ from .context import Runtime
 from .handlers import HandlerSpec
 from .publisher import Publisher
 from .receiver import Receiver
+from .repeat import Repeater, RepeatSpec
 from .requests import Requests
 from .resolve import Routes
 from .transaction import Transaction
@@ -47,6 +48,7 @@ class Connection:
         self._receivers: WeakSet[Receiver[Any]] = WeakSet()
         self._consumers: list[Consumer] = []
         self._watchdog: Watchdog | None = None
+        self._repeaters: list[Repeater] = []
 
     def receive(self, topic: Topic[Any] | str, *, group: str, start: Start, prefetch: int) -> Receiver[Any]:
         """Make a receiver; see `Bus.receive`. It does nothing before its first step."""
@@ -69,9 +71,11 @@ class Connection:
         self._receivers.add(receiver)
         return receiver
 
-    async def start(self, specs: Sequence[HandlerSpec], *, stalled_after_s: float) -> None:
-        """Declare what handlers need, start and watch them. `drain` stops what was started, also after an error."""
-        if self._consumers:
+    async def start(
+        self, specs: Sequence[HandlerSpec], repeats: Sequence[RepeatSpec], *, stalled_after_s: float
+    ) -> None:
+        """Declare what handlers need, start and watch them, and what recurs. `drain` stops it, also after an error."""
+        if self._consumers or self._repeaters:
             raise ConfigurationError("the handlers of this bus run already")
         placed = placements(specs, self._routes, self.transports)
         for transport in self.transports:
@@ -86,6 +90,10 @@ class Connection:
             self._consumers.append(consumer)
             await consumer.start()
         self._watchdog = Watchdog(self._consumers, clock=self.runtime.clock, patience_s=stalled_after_s)
+        for repeat in repeats:
+            repeater = Repeater(repeat, self.publisher.transport_of(repeat.topic_name), self.runtime)
+            self._repeaters.append(repeater)
+            await repeater.start()
 
     def health(self) -> Health:
         """What the handlers are able to do now."""
@@ -108,6 +116,9 @@ class Connection:
 
     async def drain(self, deadline_s: float) -> int:
         """Let the handlers finish, and stop them. Returns how many were abandoned. May be called twice."""
+        repeaters, self._repeaters = self._repeaters, []
+        for repeater in repeaters:
+            await repeater.stop()
         consumers, self._consumers = self._consumers, []
         watchdog, self._watchdog = self._watchdog, None
         # The watchdog first: it must not open feeds of what is being drained.
@@ -177,8 +188,13 @@ def placements(
     return [(spec, transports[index]) for spec in specs for index in routes.of_pattern(spec.topic.name)]
 
 
-def check_needs(specs: Sequence[HandlerSpec], routes: Routes, transports: Sequence[Transport]) -> None:
-    """Refuse handlers that their transport cannot serve.
+def check_needs(
+    specs: Sequence[HandlerSpec],
+    repeats: Sequence[RepeatSpec],
+    routes: Routes,
+    transports: Sequence[Transport],
+) -> None:
+    """Refuse handlers that their transport cannot serve, and recurring messages that it cannot keep.
 
     Raises:
         UnsupportedCapability: In a sentence with the handler, the fact and the transport.
@@ -186,6 +202,9 @@ def check_needs(specs: Sequence[HandlerSpec], routes: Routes, transports: Sequen
     for spec, transport in placements(specs, routes, transports):
         for need in spec.requirements:
             transport.capabilities.require(need, by=f"the handler {spec.invocation.signature.name}")
+    for repeat in repeats:
+        capabilities = transports[routes.of_topic(repeat.topic_name)].capabilities
+        capabilities.require("recurring", by=f"repeat(name={repeat.name!r})")
 
 
 async def _call(hook: Hook) -> None:

@@ -1,14 +1,18 @@
-"""`Router`: handlers declared apart from a bus, to be included in one; and the decorators of the bus itself."""
+"""`Router`: what is declared apart from a bus, to be included in one; and what is declared on the bus itself."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, overload
 
+from .._core.duration import Duration
 from .._core.errors import ConfigurationError
 from .._core.ports import Middleware
+from .._core.recurrence import Missed
 from .._core.topic import Endpoint, StreamEndpoint, Topic, overlap
 from .handlers import HandlerOptions, HandlerSpec, Kind, ResponderOptions, check_names, declare
+from .repeat import RepeatSpec, declare_repeat
 
 B = TypeVar("B")
 P = ParamSpec("P")
@@ -59,6 +63,7 @@ class Router:
     def __init__(self, *, middleware: Sequence[Middleware] = ()) -> None:
         self._shared = tuple(middleware)
         self._specs: list[HandlerSpec] = []
+        self._repeats: list[RepeatSpec] = []
 
     @overload
     def subscribe(self, topic: Topic[B], *, group: str, **options: Unpack[HandlerOptions]) -> Handles[B]: ...
@@ -113,15 +118,58 @@ class Router:
         """
         return self._declares("request", endpoint, None, options)
 
-    def include(self, router: Router) -> None:
-        """Take over every handler that `router` has by now.
+    def repeat(
+        self,
+        topic: Topic[B] | str,
+        body: B | Callable[[datetime], B],
+        *,
+        cron: str | None = None,
+        every: Duration | None = None,
+        tz: str | None = None,
+        name: str | None = None,
+        missed: Missed = "once",
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        expires: Duration | None = None,
+    ) -> None:
+        """Publish a message again and again, once for all processes that declare it, while handlers run in one of them.
+
+        Its `deliver_at` is its time, its id the name and the time. When it is next is kept by the transport, so neither
+        a restart nor a crash loses or doubles one. Declared with another time or topic, it is replaced.
+
+        Args:
+            body: It, or a function that makes it from its time, an aware `datetime`.
+            cron: When: minute, hour, day of the month, month, day of the week, as in `"0 9 * * MON-FRI"`.
+            every: Or how often, a second at least; the first time, so long after it was declared first.
+            tz: Where the clock hangs that `cron` goes by, as in `"Europe/Berlin"`; UTC unless told.
+            name: Unique in the medium; the topic's unless told.
+            missed: When no process was there at its time: publish the latest `"once"`, `"all"` (the latest 100), or
+                `"skip"` what is more than a minute late.
+            key, headers, expires: As of `Bus.publish`.
 
         Raises:
-            ConfigurationError: One of them handles what is handled here already. None of them is taken then.
+            ConfigurationError: The time or an option is not legal, or the name is taken.
+        """
+        spec = declare_repeat(
+            topic, body, cron=cron, every=every, tz=tz, name=name, missed=missed, key=key, headers=headers,
+            expires=expires,
+        )  # fmt: skip
+        self._check_repeat(spec)
+        self._repeats.append(spec)
+
+    def include(self, router: Router) -> None:
+        """Take over every handler and every recurring message that `router` has by now.
+
+        Raises:
+            ConfigurationError: One of them handles what is handled here already, or has a name that is taken. Nothing
+                is taken over then.
         """
         for spec in router._specs:
             self._check(spec)
+        for repeat in router._repeats:
+            self._check_repeat(repeat)
         self._specs += router._specs
+        self._repeats += router._repeats
 
     def _declares(
         self,
@@ -150,6 +198,10 @@ class Router:
                     f"group {new.group!r} has two handlers for one message: {_shown(spec)} takes "
                     f"{spec.topic.name!r}, {_shown(new)} takes {new.topic.name!r}; give one of them another group"
                 )
+
+    def _check_repeat(self, new: RepeatSpec) -> None:
+        if any(spec.name == new.name for spec in self._repeats):
+            raise ConfigurationError(f"two recurring messages are named {new.name!r}: give one of them name=")
 
 
 def _shown(spec: HandlerSpec) -> str:

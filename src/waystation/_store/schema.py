@@ -127,6 +127,14 @@ CREATE TABLE bus_dedupe (                           -- no second message with th
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX bus_dedupe_expires ON bus_dedupe (expires);
 
+CREATE TABLE bus_recurring (
+    name   TEXT PRIMARY KEY,
+    topic  TEXT NOT NULL,
+    rule   TEXT NOT NULL,
+    due    REAL NOT NULL,                       -- the next time for which nothing was published yet
+    paused INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE bus_reply (
     id      INTEGER PRIMARY KEY,
     address TEXT NOT NULL,

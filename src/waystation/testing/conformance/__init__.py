@@ -29,6 +29,7 @@ from .ending import Ending  # noqa: E402
 from .looking import Looking  # noqa: E402
 from .ordering import Ordering  # noqa: E402
 from .publishing import Publishing  # noqa: E402
+from .recurring import Recurs  # noqa: E402
 from .rules import RULES, Mark, Rule, mark_of, marked_tests, rule  # noqa: E402
 from .running import Running  # noqa: E402
 from .settling import Settling  # noqa: E402
@@ -47,6 +48,7 @@ class TransportConformance(
     Ordering,
     Publishing,
     Timing,
+    Recurs,
     Looking,
     Ending,
     Claiming,

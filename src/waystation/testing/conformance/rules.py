@@ -86,6 +86,7 @@ _LIST = (
     Rule(44, "what is not claimed is refused in a sentence"),
     Rule(45, "connecting and closing leaves nothing behind"),
     Rule(46, "time comes from the clock alone"),
+    Rule(47, "what recurs is published once at each time", ("recurring",)),
 )
 
 RULES: Mapping[int, Rule] = MappingProxyType({each.number: each for each in _LIST})

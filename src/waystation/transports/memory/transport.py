@@ -12,19 +12,19 @@ import math
 from collections.abc import Sequence
 
 from ..._core.capabilities import Capabilities
-from ..._core.delivery import DeadLetter, Durability, SendOutcome, receipts
+from ..._core.delivery import DeadLetter, Durability, Receipt, SendOutcome, receipts
 from ..._core.duration import Instant, unix_time
 from ..._core.errors import ConfigurationError, Disconnected, SendRejected
-from ..._core.inspection import DeadInfo, GroupInfo, ScheduledInfo, TopicInfo
+from ..._core.inspection import DeadInfo, GroupInfo, RecurringInfo, ScheduledInfo, TopicInfo
 from ..._core.limits import BATCH_MESSAGES_MAX, MEMORY_DEDUPE_KEYS_MAX, MEMORY_TOPIC_MESSAGES_MAX
 from ..._core.message import Message
-from ..._core.ports import Clock, Feed, Start, Subscription, Timer, Topology
+from ..._core.ports import Clock, Feed, Recurrence, Start, Subscription, Timer, Topology
 from ..._core.topic import check_name, is_pattern, is_reply_address, matches
 from ..._core.url import TransportURL
 from .dedupe import DedupeKeys
 from .feed import GroupFeed, Mailbox
 from .place import Log, Place
-from .schedule import Schedule
+from .schedule import Calendar, Schedule
 
 _CAPABILITIES = Capabilities(
     name="memory",
@@ -37,6 +37,7 @@ _CAPABILITIES = Capabilities(
     inspectable=True,
     replay=True,
     deduplicates=True,
+    recurring=True,
 )
 
 
@@ -61,6 +62,7 @@ class MemoryTransport:
         self._subscriptions: dict[tuple[str, str], Subscription] = {}
         self._feeds: list[GroupFeed] = []
         self._schedule = Schedule()
+        self._calendar = Calendar()
         self._dead: dict[int, DeadInfo] = {}
         self._dedupe_keys = DedupeKeys()
         self._numbers = itertools.count(1)
@@ -174,6 +176,24 @@ class MemoryTransport:
             # Where nobody waits for an answer any more, it is dropped.
             return self._mailboxes.get(topic) or Mailbox(self, topic)
         return self._log(topic)
+
+    async def recur(
+        self, recurrence: Recurrence, due: float | None, next_due: float, messages: Sequence[Message], /
+    ) -> float | None:
+        """Send what is due and put down when the next is.
+
+        Raises:
+            SendRejected: The topic is full; it is due as before.
+        """
+        self._check_open()
+        if due is None:
+            self._calendar.begin(recurrence, next_due)
+        elif self._calendar.go_on(recurrence, due, next_due):
+            for outcome in await self.send(messages):
+                if not isinstance(outcome, Receipt):
+                    self._calendar.go_on(recurrence, next_due, due)
+                    raise outcome
+        return self._calendar.due(recurrence)
 
     async def open_feed(self, subscription: Subscription, /) -> Feed:
         """Start receiving.
@@ -331,6 +351,18 @@ class MemoryTransport:
         for message in cancelled:
             self._dedupe_keys.unmark(message)
         return bool(cancelled)
+
+    async def recurring(self) -> Sequence[RecurringInfo]:
+        """Return messages that recur, the next one first."""
+        return self._calendar.find()
+
+    async def pause_recurring(self, name: str, *, paused: bool = True) -> bool:
+        """Let nothing be published at its times until that is undone; False if nothing recurs by this name."""
+        return self._calendar.pause(name, paused=paused)
+
+    async def remove_recurring(self, name: str) -> bool:
+        """Forget a message that recurs; False if there is none."""
+        return self._calendar.remove(name)
 
     async def seek(self, group: str, pattern: str, start: Start) -> None:
         """Move a group's place on every topic that the pattern fits. Deliveries in flight are taken back.

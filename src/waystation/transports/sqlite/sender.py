@@ -53,7 +53,7 @@ class Sender:
         prepared = prepare(messages, self._clock.now())
         async with self._desk.turn():
             try:
-                self._check()
+                self.check()
                 await self._desk.begin()
                 written = self._desk.log.write(prepared, self._clock.now())
             except (apsw.Error, StoreUnavailable, Disconnected) as error:
@@ -88,7 +88,12 @@ class Sender:
         """Finish the commit that runs, and disconnect. May be called twice."""
         await self._desk.close()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Refuse to store more while the disk is full, or after it failed.
+
+        Raises:
+            StoreUnavailable: In a sentence with what to do.
+        """
         failure = self._failure or self._desk.failure
         if failure is not None:
             raise failure

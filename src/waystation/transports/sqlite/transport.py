@@ -17,10 +17,10 @@ from ..._core.capabilities import Capabilities
 from ..._core.delivery import Durability, SendOutcome
 from ..._core.duration import Instant, unix_time
 from ..._core.errors import ConfigurationError, Disconnected
-from ..._core.inspection import DeadInfo, GroupInfo, ScheduledInfo, TopicInfo
+from ..._core.inspection import DeadInfo, GroupInfo, RecurringInfo, ScheduledInfo, TopicInfo
 from ..._core.message import Message
-from ..._core.ports import Clock, Feed, Start, Subscription, Topology
-from ..._store import groups, inspect, leases
+from ..._core.ports import Clock, Feed, Recurrence, Start, Subscription, Topology
+from ..._store import groups, inspect, leases, recurring
 from ..._store.claim import Member
 from ..._store.clock import StoreClock
 from ..._store.database import connect, create, file_system_of, translated
@@ -51,6 +51,7 @@ _CAPABILITIES = Capabilities(
     inspectable=True,
     replay=True,
     deduplicates=True,
+    recurring=True,
 )
 
 
@@ -127,6 +128,27 @@ class SqliteTransport:
         opened.feeds.append(feed)
         return feed
 
+    async def recur(
+        self, recurrence: Recurrence, due: float | None, next_due: float, messages: Sequence[Message]
+    ) -> float | None:
+        """Append what is due and put down when the next is, in one commit, flushed like any other that publishes.
+
+        Raises:
+            StoreUnavailable: The disk is full or failing; unless a flush failed, nothing of it happened.
+        """
+        opened = self._opened()
+        desk = opened.desk
+        if messages:
+            opened.sender.check()
+        now_due, _ = await desk.write(
+            lambda: recurring.recur(
+                desk.connection, desk.log, recurrence, due, next_due, messages, opened.clock.now()
+            ),
+            then=lambda result: opened.bell.ring(result[1]) if result[1] else None,
+            flush=bool(messages),
+        )
+        return now_due
+
     async def begin(self, *, flush: bool) -> SqliteTransaction:
         """Begin a transaction on this file."""
         opened = self._opened()
@@ -190,6 +212,18 @@ class SqliteTransport:
     async def cancel_scheduled(self, message_id: str) -> bool:
         """Delete a message that waits for its time; False if it is not there (any more)."""
         return await self._change(lambda connection: inspect.cancel_scheduled(connection, message_id))
+
+    async def recurring(self) -> Sequence[RecurringInfo]:
+        """Return messages that recur, the next one first."""
+        return await self._read(recurring.recurring)
+
+    async def pause_recurring(self, name: str, *, paused: bool = True) -> bool:
+        """Let nothing be published at its times until that is undone; False if nothing recurs by this name."""
+        return await self._change(lambda connection: recurring.pause(connection, name, paused=paused))
+
+    async def remove_recurring(self, name: str) -> bool:
+        """Forget a message that recurs; False if there is none."""
+        return await self._change(lambda connection: recurring.remove(connection, name))
 
     async def seek(self, group: str, pattern: str, start: Start) -> None:
         """Move a group's place."""
