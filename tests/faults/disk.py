@@ -101,7 +101,7 @@ class Disk:
     def fill(self, *, leaving: int) -> None:
         """Leave only so many bytes free, until the `ballast` is removed."""
         space = os.statvfs(self.path)
-        size = max(0, space.f_bavail * space.f_frsize - leaving)
+        size = max(1, space.f_bavail * space.f_frsize - leaving)
         with self.ballast.open("wb") as file:
             try:
                 os.posix_fallocate(file.fileno(), 0, size)

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from waystation._core.limits import LEASE_S
+from waystation._core.limits import DEDUPE_WINDOW_S, LEASE_S
 from waystation.testing.checkers import (
     Exposure,
     Verdict,
     attempts,
     conservation,
+    dedupe,
     early,
     exposure,
     fencing,
@@ -57,7 +58,8 @@ class Rules:
             clocks that jump, what comes again may have been taken before.
         counted: Attempts are counted right. Not after a power cut, nor with clocks that jump.
         exclusive: A lease keeps others out. Not with clocks that jump.
-        timely: Nothing scheduled comes early. Not with clocks that jump.
+        timely: Nothing scheduled comes early, and a `dedupe_key` counts for its window, no longer and no shorter. Not
+            with clocks that jump.
         kept: What somebody has seen stays. Not after a power cut, if its sender never had a receipt: receivers see a
             message before it is flushed.
     """
@@ -108,11 +110,11 @@ def judge(
     history: History, books: Books, rules: Rules, *, deaths: int, end_ns: int
 ) -> tuple[list[str], Tally]:
     """Hold one group's history against everything that is promised."""
-    accepted = [each.id for each in history.sent if each.outcome == "ok"]
+    accepted = {each.stored_as for each in history.sent if each.outcome == "ok"}
     found = total_queue(
         invoked=[each.id for each in history.sent],
         accepted=accepted,
-        rejected=[each.id for each in history.sent if each.outcome == "fail"],
+        rejected=[each.id for each in history.sent if each.outcome == "fail" or each.first is not None],
         delivered=[each.id for each in history.held],
     )
     delivered = {each.id for each in history.held}
@@ -131,6 +133,7 @@ def judge(
     if rules.counted:
         problems += attempts(_never_stopped(history), deaths=deaths)[:_SHOWN]
     if rules.timely:
+        problems += dedupe(history.sent, window_s=DEDUPE_WINDOW_S, delivered=delivered)[:_SHOWN]
         due = {each.id: each.due for each in history.sent if each.due is not None}
         problems += early(due, [(each.id, each.wall_s) for each in history.held])[:_SHOWN]
     if len(set(books.dead)) != len(books.dead):

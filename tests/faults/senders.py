@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
+
+from msgspec.structs import replace
 
 from waystation import Bus, Topic
 from waystation._core.delivery import Receipt, SendOutcome
@@ -14,6 +17,8 @@ from waystation._core.errors import (
     TransactionLost,
 )
 from waystation._core.message import Message
+from waystation.testing.history import History, events
+from waystation.testing.recording import SUFFIX
 
 from .worker import TEXT, TOPIC, Worker
 
@@ -23,9 +28,12 @@ async def produce(worker: Worker) -> None:
     batch_max, size = round(worker.option("batch_max", 20)), round(worker.option("body_bytes", 30))
     longest_s = worker.option("pause_s", 0.01)
     await worker.transport.open()
-    number = 0
+    batch = repeat(worker)
+    number = len(batch)
+    if batch:
+        await send(worker, batch)
     while not worker.stopping.is_set():
-        batch = []
+        batch, once = [], worker.random.random() < 0.5
         for _ in range(worker.random.randint(1, batch_max)):
             number += 1
             id_, key = f"{worker.job.name}-{number}", None
@@ -34,14 +42,41 @@ async def produce(worker: Worker) -> None:
                 key = f"{worker.job.name}/{number % 6}"
             elif worker.random.random() < worker.option("scheduled_share", 0.02):
                 due = worker.clock.time() + worker.random.uniform(0.0, 1.0)
-            batch.append(Message(id_, TOPIC, body_of(id_, size), key=key, content_type=TEXT, deliver_at=due))
-        worker.recorder.sending(batch)
-        outcomes = await worker.transport.send(batch)
-        worker.recorder.sent(batch, outcomes)
-        if not all(isinstance(outcome, Receipt) for outcome in outcomes):
-            await reopen(worker)
+            message = Message(id_, TOPIC, body_of(id_, size), key=key, content_type=TEXT, deliver_at=due)
+            batch.append(replace(message, dedupe_key=id_) if once else message)
+        await send(worker, batch)
         await worker.pause(longest_s)
     await worker.transport.close()
+
+
+async def send(worker: Worker, batch: list[Message]) -> None:
+    """Send a batch, and note what came of it."""
+    worker.recorder.sending(batch)
+    outcomes = await worker.transport.send(batch)
+    worker.recorder.sent(batch, outcomes)
+    if not all(isinstance(outcome, Receipt) for outcome in outcomes):
+        await reopen(worker)
+
+
+def repeat(worker: Worker) -> list[Message]:
+    """What the life before was not told the outcome of, again: the `dedupe_key` says that it is the same."""
+    name, _, life = worker.job.name.rpartition(".")
+    before = Path(worker.job.history).with_name(f"{name}.{int(life) - 1}{SUFFIX}")
+    if not before.exists():
+        return []
+    unknown = [each for each in History.of(events(before)).sent if each.ended_ns is None and each.dedupe_key]
+    return [
+        Message(
+            f"{worker.job.name}-{number}",
+            TOPIC,
+            body_of(f"{worker.job.name}-{number}", 30),
+            key=each.key,
+            content_type=TEXT,
+            deliver_at=each.due,
+            dedupe_key=each.dedupe_key,
+        )
+        for number, each in enumerate(unknown, 1)
+    ]
 
 
 async def reopen(worker: Worker) -> None:

@@ -50,6 +50,16 @@ def test_what_was_sent_is_accepted_rejected_or_unknown(tmp_path: Path) -> None:
     assert last.ended_ns is None
 
 
+def test_a_publish_that_was_a_duplicate_names_the_first(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "p.1.history", proc="p.1")
+    again = Message("p.1-1", "t", b"", dedupe_key="d")
+    recorder.sending([again])
+    recorder.sent([again], [Receipt("p.1-0", Durability.FLUSHED, duplicate=True)])
+    recorder.close()
+    (sent,) = History.read(tmp_path).sent
+    assert (sent.id, sent.stored_as, sent.dedupe_key) == ("p.1-1", "p.1-0", "d")
+
+
 def deliver(ns: int, attempt: int, proc: str = "c.1") -> Event:
     return Event(type="ok", f="deliver", proc=proc, id="m", group="g", attempt=attempt, mono_ns=ns)
 

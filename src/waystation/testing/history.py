@@ -16,7 +16,13 @@ _ENDINGS = ("accept", "retry", "dead_letter", "release")
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One publish. `outcome` is `info` too if its process died before it knew; then `ended_ns` is None."""
+    """One publish.
+
+    Attributes:
+        ended_ns: When its sender was told what came of it; None: it died before.
+        outcome: `ok`, `fail`, or `info` if nobody knows.
+        first: If it was not stored because its `dedupe_key` was known: the id of the message that is.
+    """
 
     proc: str
     id: str
@@ -26,7 +32,12 @@ class Sent:
     outcome: Literal["ok", "fail", "info"]
     due: float | None = None
     dedupe_key: str | None = None
-    duplicate: bool = False
+    first: str | None = None
+
+    @property
+    def stored_as(self) -> str:
+        """The id under which it is stored, if it was accepted."""
+        return self.first or self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +163,7 @@ class _Reading:
             Sent(
                 begun.proc, begun.id, begun.key, begun.mono_ns, None if end is None else end.mono_ns,
                 ("ok" if end.type == "ok" else "fail") if end is not None and known else "info",
-                begun.due, begun.dedupe_key, end is not None and end.duplicate,
+                begun.due, begun.dedupe_key, (end.first or None) if end is not None else None,
             )
         )  # fmt: skip
 

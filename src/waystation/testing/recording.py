@@ -35,6 +35,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=Fa
         proc: The process that wrote it; each life of a process that is started again has a name of its own.
         id: The message, or whom a nemesis attacked.
         due, expires: Unix seconds, of the message.
+        first: Of a publish that was not stored because its `dedupe_key` was known: the message that is.
         mono_ns: The machine's monotonic clock, the same in all its processes.
         wall_s: The writer's wall clock, in Unix seconds.
         err: Why it failed; of a nemesis: what it did.
@@ -50,7 +51,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=Fa
     due: float | None = None
     expires: float | None = None
     dedupe_key: str | None = None
-    duplicate: bool = False
+    first: str = ""
     level: int = -1
     mono_ns: int = 0
     wall_s: float = 0.0
@@ -136,7 +137,7 @@ class Recorder:
         if isinstance(outcome, Receipt):
             return Event(
                 type="ok", f="publish", proc=self._proc, id=message.id, level=outcome.durability,
-                duplicate=outcome.duplicate, mono_ns=now,
+                first=outcome.message_id if outcome.duplicate else "", mono_ns=now,
             )  # fmt: skip
         kind: Type = "info" if isinstance(outcome, SendUnconfirmed) else "fail"
         return Event(type=kind, f="publish", proc=self._proc, id=message.id, mono_ns=now, err=str(outcome))

@@ -41,7 +41,15 @@ def sent(
     dup: bool = False,
 ) -> Sent:
     return Sent(
-        "p", id_, None, round(began * S), None if ended is None else round(ended * S), outcome, None, "k", dup
+        "p",
+        id_,
+        None,
+        round(began * S),
+        None if ended is None else round(ended * S),
+        outcome,
+        None,
+        "k",
+        "first" if dup else None,
     )
 
 
@@ -71,6 +79,13 @@ def test_one_of_each_key_is_stored_within_the_window(history: list[Sent]) -> Non
 )
 def test_a_window_that_is_not_kept_is_found(history: list[Sent], complaint: str) -> None:
     assert dedupe(history, window_s=10) == [complaint]
+
+
+def test_what_was_delivered_was_stored_whatever_its_sender_knows() -> None:
+    history = [sent("a", 0, None, "info"), sent("b", 2, 3)]
+    assert dedupe(history, window_s=10) == []
+    assert dedupe(history, window_s=10, delivered={"b"}) == []
+    assert dedupe(history, window_s=10, delivered={"a"}) == ["b was stored, although a had the same key 'k'"]
 
 
 def test_soon_after_the_last_fault_everything_is_settled() -> None:

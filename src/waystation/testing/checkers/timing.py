@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import pairwise
 
 from ..history import Sent
@@ -49,11 +49,14 @@ def ttl(
     ]
 
 
-def dedupe(sent: Iterable[Sent], *, window_s: float) -> list[str]:
+def dedupe(sent: Iterable[Sent], *, window_s: float, delivered: Collection[str] = ()) -> list[str]:
     """Find keys that were stored twice within a window, or refused although the window was over.
 
     When exactly a message was stored lies between the beginning and the end of its publish; only what is wrong for
     every such moment is reported. Publishes of unknown outcome may have been stored.
+
+    Args:
+        delivered: Ids that somebody received: they were stored, whatever their sender knows.
     """
     window_ns = round(window_s * 1e9)
     by_key: dict[str, list[Sent]] = {}
@@ -63,16 +66,16 @@ def dedupe(sent: Iterable[Sent], *, window_s: float) -> list[str]:
     wrong = []
     for key, publishes in by_key.items():
         stored = [
-            one for one in publishes if one.outcome == "ok" and not one.duplicate and one.ended_ns is not None
+            one for one in publishes if one.first is None and (one.outcome == "ok" or one.id in delivered)
         ]
         for first, second in pairwise(stored):
-            assert second.ended_ns is not None, "chosen above"
-            if second.ended_ns - first.began_ns < window_ns:
+            if second.ended_ns is not None and second.ended_ns - first.began_ns < window_ns:
                 wrong.append(f"{second.id} was stored, although {first.id} had the same key {key!r}")
         wrong += [
             f"{refused.id} was refused, although nothing with the key {key!r} was in the window"
             for refused in publishes
-            if refused.duplicate and not any(_may_refuse(one, refused, window_ns) for one in publishes)
+            if refused.first is not None
+            and not any(_may_refuse(one, refused, window_ns) for one in publishes)
         ]
     return wrong
 
@@ -80,7 +83,7 @@ def dedupe(sent: Iterable[Sent], *, window_s: float) -> list[str]:
 def _may_refuse(earlier: Sent, refused: Sent, window_ns: int) -> bool:
     if (
         earlier is refused
-        or earlier.duplicate
+        or earlier.first is not None
         or (refused.ended_ns is not None and earlier.began_ns > refused.ended_ns)
     ):
         return False
