@@ -5,6 +5,8 @@ from __future__ import annotations
 from .planting import Mutant
 
 CONSUMER = "tests/runtime/test_consumer.py::"
+DEADLINE = "tests/runtime/test_deadline.py::"
+KEEPER = "tests/runtime/test_keeper.py::"
 INBOX = "tests/runtime/test_inbox.py::"
 JOINER = "tests/runtime/test_joiner.py::"
 CONFORMANCE = "tests/conformance/test_memory.py::TestMemory::"
@@ -21,11 +23,11 @@ RUNTIME = (
     Mutant(
         "a message is accepted when its handler is cancelled",
         "_runtime/runners.py",
-        "                if isinstance(error, asyncio.CancelledError) and being_cancelled():\n"
-        "                    raise\n                self._end(",
-        "                if isinstance(error, asyncio.CancelledError) and being_cancelled():\n"
+        "                self._end(lane, self._verdicts.failed(delivery, lane.failure(error)))\n",
+        "                if isinstance(error, asyncio.CancelledError) and not lane.recover():\n"
         "                    lane.drop(1)\n                    outcomes.append((delivery, ACCEPT))\n"
-        "                    raise\n                self._end(",
+        "                    raise\n"
+        "                self._end(lane, self._verdicts.failed(delivery, lane.failure(error)))\n",
         (CONSUMER + "test_at_the_deadline_running_handlers_are_cancelled_and_their_messages_come_again",),
     ),
     Mutant(
@@ -44,10 +46,31 @@ RUNTIME = (
     ),
     Mutant(
         "leases are not kept",
-        "_runtime/consumer.py",
+        "_runtime/keeper.py",
         "feed.extend(unsettled)",
         "feed.extend([])",
         (CONSUMER + "test_leases_are_kept_while_a_handler_runs",),
+    ),
+    Mutant(
+        "a handler whose lease was lost goes on",
+        "_runtime/keeper.py",
+        "        cancelled = self._lanes.lose(error)",
+        "        cancelled = 0",
+        (KEEPER + "test_a_handler_whose_lease_was_lost_is_cancelled_and_what_waits_is_forgotten",),
+    ),
+    Mutant(
+        "a transaction is committed although a lease of it was lost",
+        "_runtime/inbox.py",
+        "    if isinstance(error, LeaseLost):\n        raise error\n",
+        "",
+        (KEEPER + "test_nothing_of_a_transaction_is_kept_when_one_of_its_leases_was_lost",),
+    ),
+    Mutant(
+        "a handler that takes too long goes on",
+        "_runtime/deadline.py",
+        "            lane.interrupt(self._error())",
+        "            pass",
+        (DEADLINE + "test_a_handler_that_takes_too_long_is_cancelled_and_has_failed_and_its_lane_goes_on",),
     ),
     Mutant(
         "what follows a failed message of its key goes on",

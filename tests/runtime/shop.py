@@ -92,6 +92,7 @@ class Faults:
     def __init__(self) -> None:
         self.receive: list[Exception] = []
         self.settle: list[Exception] = []
+        self.extend: list[Exception] = []
         self.open_feed: list[Exception] = []
         self.settled: list[list[tuple[Delivery, Settlement]]] = []
         self.extended: list[list[Delivery]] = []
@@ -139,6 +140,8 @@ class FaultyFeed:
         return await self.inner.receive(limit)
 
     async def extend(self, deliveries: Sequence[Delivery], /) -> None:
+        if self.faults.extend:
+            raise self.faults.extend.pop(0)
         self.faults.extended.append(list(deliveries))
         await self.inner.extend(deliveries)
 

@@ -16,6 +16,7 @@ WaystationError
 │   ├── SendUnconfirmed          unknown: may have been stored
 │   ├── SettlementLost           the lease had ended; the message comes again
 │   └── TransactionLost          rolled back; nothing of it happened
+├── HandlerTimeout               a handler ran longer than its `max_duration`
 ├── RequestError
 │   ├── RequestTimeout           no answer in time; the responder may have acted
 │   ├── RequestFailed            the responder raised; its words are in `.reason`
@@ -29,6 +30,14 @@ WaystationError
 
 A timeout is never a "no": what may have happened is `SendUnconfirmed`, what certainly did not is `SendRejected`.
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .delivery import Delivery
 
 
 class WaystationError(Exception):
@@ -121,13 +130,33 @@ class SendUnconfirmed(TransportError):
 
 
 class SettlementLost(TransportError):
-    """The lease had ended before the settlement arrived: somebody else has the message, or will get it."""
+    """The lease had ended before the settlement arrived: somebody else has the message, or will get it.
+
+    Attributes:
+        deliveries: Those that are lost, where it is known.
+    """
 
     retryable = False
+
+    def __init__(self, message: str, *, deliveries: Sequence[Delivery] = ()) -> None:
+        super().__init__(message)
+        self.deliveries = tuple(deliveries)
 
 
 class TransactionLost(TransportError):
     """A transaction was rolled back by its transport. None of its effects, messages or settlements happened."""
+
+
+class HandlerTimeout(WaystationError):
+    """A call of a handler took longer than its `max_duration`. What it had done until then is done.
+
+    Attributes:
+        limit_s: The limit, in seconds.
+    """
+
+    def __init__(self, message: str, *, limit_s: float) -> None:
+        super().__init__(message)
+        self.limit_s = limit_s
 
 
 class RequestError(WaystationError):

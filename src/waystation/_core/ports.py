@@ -103,7 +103,8 @@ class Feed(Protocol):
         """Keep the leases of unsettled deliveries.
 
         Raises:
-            SettlementLost: One of them has ended; its message is, or will be, somebody else's.
+            SettlementLost: Some have ended; their messages are, or will be, somebody else's. Its `deliveries` are all
+                of the call to which that applies; the others are kept.
         """
 
     async def settle(self, outcomes: Sequence[tuple[Delivery, Settlement]], /) -> None:

@@ -1,9 +1,9 @@
 """`Consumer`: one subscription at work: fetch, run, settle, keep the leases, drain. The hand on the latch.
 
 Four tasks and N lanes, whatever the rate: one fetches, one settles (one settlement on its way at a time; what is
-finished meanwhile is the next), one sends what handlers returned, one renews leases. What to fetch, what may start and
-what becomes of it is decided elsewhere: `_core.prefetch`, `_core.admission`, `verdicts`. Only this file calls
-`feed.settle` and `feed.extend`.
+finished meanwhile is the next), one sends what handlers returned, one renews leases (`keeper`). What to fetch, what may
+start and what becomes of it is decided elsewhere: `_core.prefetch`, `_core.admission`, `verdicts`. Only this file calls
+`feed.settle`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._core.delivery import Delivery
+from .._core.duration import seconds
 from .._core.errors import SettlementLost
-from .._core.limits import DRAIN_SETTLE_ATTEMPTS_MAX, LEASE_RENEWAL_S
+from .._core.limits import DRAIN_SETTLE_ATTEMPTS_MAX
 from .._core.liveness import Sight
 from .._core.ports import Transport
 from .._core.prefetch import Prefetch
 from .._core.retry import describe
 from .context import Runtime
+from .deadline import Deadline
 from .handlers import HandlerSpec
+from .keeper import LeaseKeeper
 from .lanes import Lanes
 from .pipeline import make_runner
 from .results import Outcome, Results
@@ -65,20 +68,25 @@ class Consumer:
         self._room = asyncio.Event()
         verdicts = Verdicts(spec, runtime, transport.capabilities.message_bytes_max)
         self._results = Results(spec, verdicts, self._to_settle.set)
-        runner = make_runner(spec, transport, runtime, verdicts, self._results)
+        clock = runtime.clock
+        self._call_s = 0.0 if spec.max_duration is None else seconds(spec.max_duration)
+        self._deadline = Deadline(self._call_s, clock, spec.name) if self._call_s else None
+        runner = make_runner(spec, transport, runtime, verdicts, self._results, self._deadline)
         self._lanes = Lanes(
             spec.concurrency,
             ordered=spec.ordered,
             runner=runner,
-            clock=runtime.clock,
+            clock=clock,
             name=spec.name,
             on_progress=self._progress,
+            before_run=None if self._deadline is None else self._deadline.watch,
+        )
+        self._keeper = LeaseKeeper(
+            self._lanes, clock, feed=lambda: self._source.feed, unsettled=self._unsettled, name=spec.name
         )
         self._prefetch = Prefetch(spec.concurrency, runner.appetite)
         self._settling: Sequence[Outcome] = ()
-        self._source = Source(
-            spec.name, spec.subscription, transport, clock=runtime.clock, random=runtime.random
-        )
+        self._source = Source(spec.name, spec.subscription, transport, clock=clock, random=runtime.random)
         self._tasks: list[asyncio.Task[None]] = []
         self._lane_tasks: list[asyncio.Task[None]] = []
         self._handled = 0
@@ -99,6 +107,7 @@ class Consumer:
             waiting=self._lanes.waiting,
             running=self._lanes.running,
             unsettled=counters.in_flight,
+            call_s=self._call_s,
         )
 
     @property
@@ -135,7 +144,7 @@ class Consumer:
             self._start("fetch", self._fetch()),
             self._start("settle", self._settle()),
             self._start("send", self._send()),
-            self._start("leases", self._keep_leases()),
+            self._start("leases", self._keeper.run()),
         ]
 
     async def drain(self, timeout_s: float) -> int:
@@ -166,6 +175,8 @@ class Consumer:
         finally:
             for task in (*self._lane_tasks, settle, send, leases):
                 await _end(task)
+            if self._deadline is not None:
+                self._deadline.close()
             await self._source.close()
         return abandoned
 
@@ -298,23 +309,6 @@ class Consumer:
     def _via(self) -> Transport | None:
         """A reply goes back the way its request came; other messages where their topic leads."""
         return self.transport if self.spec.kind == "request" else None
-
-    # --- leases ------------------------------------------------------------------------------------------------
-
-    async def _keep_leases(self) -> None:
-        while True:
-            await self._runtime.clock.sleep(LEASE_RENEWAL_S)
-            unsettled = self._unsettled()
-            if not unsettled or self._source.feed is None:
-                continue
-            try:
-                await self._source.feed.extend(unsettled)
-            except SettlementLost as error:
-                _log.warning(
-                    "%s: a lease had ended: %s", self.spec.name, error, extra={"subscription": self.spec.name}
-                )
-            except Exception as error:  # noqa: BLE001 - tried again at the next renewal; settling tells the rest
-                _log.debug("%s: renewing leases failed: %s", self.spec.name, describe(error))
 
     def _unsettled(self) -> list[Delivery]:
         return [

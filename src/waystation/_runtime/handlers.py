@@ -8,6 +8,7 @@ from typing import Any, Literal, TypedDict, Unpack
 
 from .._core.capabilities import Need, check_allowed, check_needs
 from .._core.codec import check_type
+from .._core.duration import Duration, seconds
 from .._core.errors import ConfigurationError
 from .._core.limits import CONCURRENCY_COUNT
 from .._core.ports import Middleware, Start, Subscription
@@ -24,6 +25,7 @@ class ResponderOptions(TypedDict, total=False):
     """The keyword arguments of `Router.respond`; `Router.subscribe` explains them, `HandlerSpec` has the defaults."""
 
     concurrency: int
+    max_duration: Duration | None
     middleware: Sequence[Middleware]
 
 
@@ -61,6 +63,7 @@ class HandlerSpec:
     response: Any | None = None
     streams: bool = False
     concurrency: int = CONCURRENCY_COUNT
+    max_duration: Duration | None = None
     middleware: Sequence[Middleware] = ()
     retry: RetryPolicy | None = None
     start: Start = "earliest"
@@ -177,6 +180,9 @@ def _check_options(options: HandlerOptions) -> None:
     concurrency, publishes = options.get("concurrency", 1), options.get("publishes")
     if concurrency < 1:
         raise ConfigurationError(f"concurrency={concurrency} must be 1 or more")
+    max_duration = options.get("max_duration")
+    if max_duration is not None and not seconds(max_duration, name="max_duration"):
+        raise ConfigurationError(f"max_duration={max_duration!r} leaves a handler no time: give it some")
     if publishes is not None and (not isinstance(publishes, Topic) or is_pattern(publishes.name)):
         raise ConfigurationError(f"publishes={publishes!r} must be a Topic whose name has no wildcard")
     check_needs(options.get("needs", ()), what="needs")

@@ -38,9 +38,9 @@ from .context import Runtime
 from .current import CURRENT, TRANSACTION
 from .depends import BATCH
 from .handlers import HandlerSpec
-from .lanes import Lane
+from .lane import Lane, LeaseLost
 from .results import Results
-from .runners import being_cancelled, read_batch, reader_for
+from .runners import read_batch, reader_for
 from .transaction import Transaction
 from .verdicts import Ending, Verdicts
 
@@ -56,6 +56,7 @@ class _Open:
 
     inner: TransportTransaction
     face: Transaction
+    lane: Lane
     endings: list[Ending] = field(default_factory=list)
     replies: list[Message] = field(default_factory=list)
 
@@ -98,9 +99,13 @@ class InboxRunner:
         chosen = list(islice(lane.pending, most))
         lane.taken = len(chosen)
         try:
-            transaction = await self._transact(chosen)
-        except Exception as error:  # noqa: BLE001 - not a handler's, those end inside: the transaction's own
-            return await self._lost(lane, chosen, error)
+            transaction = await self._transact(lane, chosen)
+        except (Exception, asyncio.CancelledError) as error:
+            # Not a handler's, those end inside: the transaction's own.
+            failure = lane.failure(error)
+            if not isinstance(failure, Exception):
+                raise
+            return await self._lost(lane, chosen, failure)
         self._failures = 0
         handled = len(transaction.endings)
         lane.alone = max(0, lane.alone - handled)
@@ -120,9 +125,9 @@ class InboxRunner:
         if lost:
             _log.warning("%s: %d replies could not be sent", self._spec.name, lost)
 
-    async def _transact(self, chosen: Sequence[Delivery]) -> _Open:
+    async def _transact(self, lane: Lane, chosen: Sequence[Delivery]) -> _Open:
         inner = await self._begin(flush=False)  # a power cut undoes effects and settlement together
-        opened = _Open(inner, Transaction(inner, self._runtime.publisher, self._transport))
+        opened = _Open(inner, Transaction(inner, self._runtime.publisher, self._transport), lane)
         token = TRANSACTION.set(opened.face)
         try:
             async with self._bounded() as start_time:
@@ -194,8 +199,9 @@ class InboxRunner:
             else:
                 ending = Ending(delivery, ACCEPT)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the retry policy decides
-            await _undo(inner, error)
-            return self._verdicts.failed(delivery, error)
+            failure = opened.lane.failure(error)
+            await _undo(inner, failure)
+            return self._verdicts.failed(delivery, failure)
         await (inner.release() if _succeeded(ending) else inner.undo())
         return ending
 
@@ -221,8 +227,9 @@ class InboxRunner:
                 result = await self._handler(fresh[0], fresh_bodies)
                 endings += self._verdicts.returned_batch(fresh, result, only_accept=True)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the retry policy decides
-            await _undo(inner, error)
-            endings += [self._verdicts.failed(delivery, error) for delivery in fresh]
+            failure = opened.lane.failure(error)
+            await _undo(inner, failure)
+            endings += [self._verdicts.failed(delivery, failure) for delivery in fresh]
         else:
             await inner.release()
         opened.add(endings, replies=False)
@@ -230,6 +237,9 @@ class InboxRunner:
     async def _lost(self, lane: Lane, chosen: Sequence[Delivery], error: Exception) -> int:
         """Go on after a transaction of which nothing happened."""
         name = self._spec.name
+        if isinstance(error, LeaseLost):
+            lane.taken = 0  # the lane forgets those that are lost; its neighbours are handled again
+            return 0
         self._failures += 1
         if isinstance(error, (TransactionLost, SettlementLost, TimeoutError)):
             if len(chosen) > 1:
@@ -259,10 +269,10 @@ async def _undo(inner: TransportTransaction, error: BaseException) -> None:
     """Undo the part whose handler raised `error`.
 
     Raises:
-        asyncio.CancelledError: It is not the handler's failure: the lane is being cancelled.
+        LeaseLost: It is that. Nothing of the transaction may be committed.
         Exception: The transaction is gone, so nothing can be undone alone; `error` if that says why.
     """
-    if isinstance(error, asyncio.CancelledError) and being_cancelled():
+    if isinstance(error, LeaseLost):
         raise error
     try:
         await inner.undo()

@@ -14,70 +14,14 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Protocol
 
 from .._core.admission import lane_of, sequence_of
 from .._core.delivery import Delivery
+from .._core.errors import SettlementLost
 from .._core.limits import LANE_SLICE_S
 from .._core.ports import Clock
 from .._core.prefetch import run_size
-
-
-class Lane:
-    """One lane's queue.
-
-    Attributes:
-        pending: Deliveries for this lane; those at the head are being handled.
-        taken: How many are being handled.
-        alone: How many of the next ones must each have a transaction of their own.
-    """
-
-    __slots__ = ("alone", "awake", "pending", "taken")
-
-    def __init__(self) -> None:
-        self.pending: deque[Delivery] = deque()
-        self.taken = 0
-        self.alone = 0
-        self.awake = asyncio.Event()
-
-    def take_back(self, wanted: Callable[[Delivery], bool] = lambda _: True) -> list[Delivery]:
-        """Remove and return, in order, what is wanted of what is not being handled."""
-        waiting = list(islice(self.pending, self.taken, None))
-        back = [delivery for delivery in waiting if wanted(delivery)]
-        if back:
-            stay = [delivery for delivery in waiting if not wanted(delivery)]
-            for _ in waiting:
-                self.pending.pop()
-            self.pending.extend(stay)
-        return back
-
-    def take_sequence(self, sequence: tuple[str, str]) -> list[Delivery]:
-        """Remove and return the deliveries of a topic and key that are not being handled."""
-        return self.take_back(lambda delivery: sequence_of(delivery) == sequence)
-
-    def drop(self, count: int) -> None:
-        """Remove deliveries at the head: their end is known."""
-        for _ in range(count):
-            self.pending.popleft()
-        self.taken = 0
-
-
-class Runner(Protocol):
-    """Handles what waits in a lane."""
-
-    @property
-    def appetite(self) -> int:
-        """How many deliveries one call of the handler takes."""
-
-    async def run(self, lane: Lane, size: int) -> int:
-        """Handle up to `size` deliveries at the head of a lane, and take each away when its end is known.
-
-        Returns:
-            How many left the lane.
-
-        Raises:
-            asyncio.CancelledError: The lane was cancelled; what was being handled is still at its head.
-        """
+from .lane import LANE, Lane, LeaseLost, Runner
 
 
 class Lanes:
@@ -88,6 +32,7 @@ class Lanes:
         ordered: Whether messages of one key go to one lane.
         on_progress: Called after each run with the number of messages and the seconds that it took; returns whether
             somebody waits for a turn of the event loop.
+        before_run: Called with a lane before each of its runs.
     """
 
     def __init__(
@@ -99,6 +44,7 @@ class Lanes:
         clock: Clock,
         name: str,
         on_progress: Callable[[int, float], bool],
+        before_run: Callable[[Lane], object] | None = None,
     ) -> None:
         self._lanes = [Lane() for _ in range(count)]
         self._shared: deque[Delivery] = deque()
@@ -108,6 +54,7 @@ class Lanes:
         self._monotonic = clock.monotonic
         self._name = name
         self._on_progress = on_progress
+        self._before_run = before_run
         self._stopping = False
 
     def start(self) -> list[asyncio.Task[None]]:
@@ -158,6 +105,17 @@ class Lanes:
         self._shared.clear()
         return back
 
+    def lose(self, lost: SettlementLost) -> int:
+        """Forget deliveries whose leases had ended, and interrupt who handles one.
+
+        Returns:
+            How many lanes were interrupted.
+        """
+        gone = {id(delivery) for delivery in lost.deliveries}
+        self._shared = deque(delivery for delivery in self._shared if id(delivery) not in gone)
+        self._behind = [delivery for delivery in self._behind if id(delivery) not in gone]
+        return sum([lane.lose(LeaseLost(str(lost), deliveries=lost.deliveries)) for lane in self._lanes])
+
     def stop(self) -> list[Delivery]:
         """Let each lane end when it has ended what it is handling.
 
@@ -182,6 +140,8 @@ class Lanes:
         return self.take_back() + behind
 
     async def _work(self, lane: Lane) -> None:
+        lane.task = asyncio.current_task()
+        LANE.set(lane)
         size = least = self._runner.appetite
         monotonic, slice_s = self._monotonic, 0.0
         while True:
@@ -194,8 +154,14 @@ class Lanes:
                 await lane.awake.wait()
                 slice_s = 0.0
                 continue
+            if self._before_run is not None:
+                self._before_run(lane)
             started = monotonic()
             handled = await self._runner.run(lane, size)
+            lane.recover()  # from an interruption that the handler caught
+            if lane.lost:
+                lane.forget(lane.lost)
+                lane.lost = ()
             elapsed_s = monotonic() - started
             size = max(least, run_size(size, handled, elapsed_s))
             wants_turn = self._on_progress(handled, elapsed_s)

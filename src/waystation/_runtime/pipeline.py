@@ -12,9 +12,10 @@ from .._core.errors import ConfigurationError
 from .._core.ports import Handler, Middleware, Transport
 from .calling import bind_async, bind_hopping, bind_plain
 from .context import Runtime
+from .deadline import Deadline
 from .handlers import HandlerSpec
 from .inbox import InboxRunner
-from .lanes import Runner
+from .lane import Runner
 from .results import Results
 from .runners import BatchRunner, MessageRunner, ThreadRunner
 from .streamer import StreamRunner, bind_stream
@@ -22,9 +23,17 @@ from .verdicts import Verdicts
 
 
 def make_runner(
-    spec: HandlerSpec, transport: Transport, runtime: Runtime, verdicts: Verdicts, results: Results
+    spec: HandlerSpec,
+    transport: Transport,
+    runtime: Runtime,
+    verdicts: Verdicts,
+    results: Results,
+    deadline: Deadline | None,
 ) -> Runner:
     """Choose how a handler is run.
+
+    Args:
+        deadline: What bounds its calls in time, middleware included.
 
     Raises:
         UnsupportedCapability: It takes a transaction, and the transport has none.
@@ -32,6 +41,8 @@ def make_runner(
     """
     invocation, plan = spec.invocation, spec.invocation.plan
     middleware = (*runtime.middleware, *spec.middleware)
+    if deadline is not None:
+        middleware = (deadline.around, *middleware)
     if spec.streams:
         handler = compose(middleware, bind_stream(invocation, runtime))
         return StreamRunner(spec, transport, runtime, verdicts, results, handler)

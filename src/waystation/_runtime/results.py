@@ -21,7 +21,7 @@ from .._core.delivery import ACCEPT, RELEASE, DeadLetter, Delivery, Receipt, Ret
 from .._core.errors import WaystationError
 from .._core.ports import Transport
 from .handlers import HandlerSpec
-from .lanes import Lane
+from .lane import Lane
 from .publisher import Publisher
 from .verdicts import Ending, Verdicts
 

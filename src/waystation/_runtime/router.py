@@ -77,6 +77,9 @@ class Router:
         Args:
             group: Every group gets every message; within a group each message goes to one member.
             concurrency: Handlers that run at once in this process; 1 unless told.
+            max_duration: The most that a call of the handler may take, its middleware included. It is cancelled then,
+                and has failed with `HandlerTimeout`. A plain function cannot be stopped: its lane waits for its end,
+                and it has failed all the same.
             middleware: Functions from handler to handler, the first one outermost.
             retry: What becomes of a message whose handler raised; else the bus's policy.
             start: Where the group begins when it is new; `"earliest"` unless told.

@@ -22,15 +22,9 @@ from .context import Runtime
 from .current import CURRENT
 from .depends import BATCH
 from .handlers import HandlerSpec
-from .lanes import Lane
+from .lane import Lane
 from .results import Results
 from .verdicts import Ending, Verdicts
-
-
-def being_cancelled() -> bool:
-    """Say whether a `CancelledError` is meant for this task, and not one that its handler let escape."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 class Reader(Protocol):
@@ -107,10 +101,8 @@ class MessageRunner:
             set_current(delivery)
             try:
                 result = await (handler(delivery, body) if function is None else function(body))
-            except (Exception, asyncio.CancelledError) as error:
-                if isinstance(error, asyncio.CancelledError) and being_cancelled():
-                    raise
-                self._end(lane, self._verdicts.failed(delivery, error))
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the retry policy decides
+                self._end(lane, self._verdicts.failed(delivery, lane.failure(error)))
                 continue
             if speaks:
                 self._end(lane, self._verdicts.returned(delivery, result))
@@ -156,6 +148,14 @@ class ThreadRunner:
         )
         try:
             await in_thread(self._runtime, hop.run, on_cancel=hop.stop)
+        except asyncio.CancelledError as error:
+            interruption = lane.failure(error)
+            hop.endings = [
+                self._verdicts.failed(ending.delivery, interruption)
+                if lane.has_lost(ending.delivery)
+                else ending
+                for ending in hop.endings
+            ]
         finally:
             endings = tuple(hop.endings)
             lane.drop(len(endings))
@@ -227,10 +227,9 @@ class BatchRunner:
             try:
                 result = await self._handler(deliveries[0], bodies)
                 endings.extend(self._verdicts.returned_batch(deliveries, result, only_accept=False))
-            except (Exception, asyncio.CancelledError) as error:
-                if isinstance(error, asyncio.CancelledError) and being_cancelled():
-                    raise
-                endings.extend(self._verdicts.failed(delivery, error) for delivery in deliveries)
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the retry policy decides
+                failure = lane.failure(error)
+                endings.extend(self._verdicts.failed(delivery, failure) for delivery in deliveries)
         lane.drop(len(chosen))
         for ending in endings:
             self._results.end(lane, ending)

@@ -20,7 +20,7 @@ from .context import Runtime
 from .current import CURRENT
 from .handlers import HandlerSpec
 from .invoke import Invocation
-from .lanes import Lane
+from .lane import Lane
 from .outgoing import Outgoing
 from .replies import ReplyDesk
 from .results import Results, facts
@@ -68,22 +68,22 @@ class StreamRunner:
             except Exception:  # noqa: BLE001 - the verdict reads the body again and says what is wrong
                 ending = self._verdicts.undecodable(delivery)
             else:
-                ending = await self._answer(delivery, body)
+                ending = await self._answer(lane, delivery, body)
         lane.drop(1)
         self._results.end(lane, ending)
         return 1
 
-    async def _answer(self, delivery: Delivery, body: Any) -> Ending:
+    async def _answer(self, lane: Lane, delivery: Delivery, body: Any) -> Ending:
         try:
             desk = await self._runtime.requests.desk(self._transport)
             outgoing = self._outgoing(delivery, desk)
             with desk.conversation(outgoing.stream, outgoing):
-                await self._stream(delivery, body, outgoing)
+                await self._stream(lane, delivery, body, outgoing)
         except Exception as error:  # noqa: BLE001 - whatever a transport raises: its caller cannot be heard
             return self._verdicts.retried(delivery, error)
         return Ending(delivery, ACCEPT)
 
-    async def _stream(self, delivery: Delivery, body: Any, outgoing: Outgoing) -> None:
+    async def _stream(self, lane: Lane, delivery: Delivery, body: Any, outgoing: Outgoing) -> None:
         CURRENT.set(delivery)
         _OUTGOING.set(outgoing)
         # A task of its own, so that its caller can stop it without stopping the lane.
@@ -91,13 +91,17 @@ class StreamRunner:
         outgoing.on_stop(task.cancel)
         try:
             await asyncio.wait([task])
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             task.cancel()
             await asyncio.wait([task])
-            if outgoing.sent:
-                outgoing.end("its responder was stopped before the end")
-            raise
-        failure = _failure(task)
+            try:
+                failure: str | None = describe(lane.failure(error))
+            except asyncio.CancelledError:
+                if outgoing.sent:
+                    outgoing.end("its responder was stopped before the end")
+                raise
+        else:
+            failure = _failure(task)
         if outgoing.stopped:
             _log.debug("%s: stopped by its caller", self._spec.name, extra=facts(self._spec, delivery))
         await outgoing.finish(failure)

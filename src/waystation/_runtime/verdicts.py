@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 from .._core.admission import is_expired, refusal
 from .._core.codec import content_type_of, decode, encode, type_name
-from .._core.delivery import ACCEPT, Accept, DeadLetter, Delivery, Release, Retry, Settlement
+from .._core.delivery import ACCEPT, RELEASE, Accept, DeadLetter, Delivery, Release, Retry, Settlement
 from .._core.errors import ConfigurationError, WaystationError
 from .._core.message import Message, check_body, message_ids
 from .._core.retry import describe
 from .._core.topic import is_reply_address
 from .context import Runtime
 from .handlers import HandlerSpec
+from .lane import LeaseLost
 
 _log = logging.getLogger("waystation.consumer")
 
@@ -68,6 +69,10 @@ class Verdicts:
 
     def failed(self, delivery: Delivery, error: BaseException) -> Ending:
         """End a delivery whose handler raised."""
+        if isinstance(error, LeaseLost):
+            return Ending(
+                delivery, RELEASE
+            )  # it is somebody else's; the transport refuses this settlement too
         if self._replies:
             return self._answered(delivery, failure=describe(error))
         return self.retried(delivery, error)

@@ -196,8 +196,9 @@ class Settling(Suite):
             await world.clock.advance(LEASE_S + 0.5)
             held = await world.take_one(owner)
             assert held.message == lost.message
-            with pytest.raises(SettlementLost):
+            with pytest.raises(SettlementLost) as refused:
                 await late.extend([lost])
+            assert refused.value.deliveries == (lost,)
             with pytest.raises(SettlementLost):
                 await late.settle([(lost, ACCEPT)])
             await owner.extend([held])

@@ -84,14 +84,15 @@ class GroupFeed:
             SettlementLost: One of them has ended; the others are kept all the same.
         """
         deadline = self._keeper.clock.monotonic() + LEASE_S
-        lost = 0
+        lost = []
         for delivery in deliveries:
             lease, number = token(delivery)
             if number in lease.open:
                 lease.deadline = deadline
             elif number in lease.lost:
-                lost += 1
-        _raise_if_lost(lost, len(deliveries))
+                lost.append(delivery)
+        if lost:
+            raise SettlementLost(_lost(len(lost), len(deliveries)), deliveries=lost)
 
     async def settle(self, outcomes: Sequence[tuple[Delivery, Settlement]], /) -> None:
         """Settle deliveries.
@@ -104,7 +105,8 @@ class GroupFeed:
         for place, some in self._by_place(outcomes):
             lost += place.settle(some, now)
             self._after(place)
-        _raise_if_lost(lost, len(outcomes))
+        if lost:
+            raise SettlementLost(_lost(lost, len(outcomes)))
 
     def _by_place(self, outcomes: Sequence[_Outcome]) -> Iterable[tuple[Place, Sequence[_Outcome]]]:
         if len(self._places) == 1:
@@ -179,6 +181,5 @@ class Mailbox:
         self._keeper.forget(self)
 
 
-def _raise_if_lost(lost: int, of: int) -> None:
-    if lost:
-        raise SettlementLost(f"the lease of {lost} of {of} deliveries had ended; they come again")
+def _lost(lost: int, of: int) -> str:
+    return f"the lease of {lost} of {of} deliveries had ended; they come again"

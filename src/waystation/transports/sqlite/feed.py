@@ -144,10 +144,13 @@ class GroupFeed:
             held = [lease for lease in wanted if not lease.ended]  # some may have been settled meanwhile
             return leases.extend(self._desk.connection, held, self._now() + LEASE_S)
 
-        lost = await self._desk.write(work)
+        await self._desk.write(work)
+        lost = [delivery for delivery in deliveries if lease_of(delivery).lost]
         if lost:
             raise SettlementLost(
-                f"{lost} of {len(wanted)} leases had ended: their messages are, or will be, delivered again"
+                f"the leases of {len(lost)} of {len(deliveries)} deliveries had ended: they are, or will be, delivered "
+                "again",
+                deliveries=lost,
             )
 
     async def settle(self, outcomes: Sequence[tuple[Delivery, Settlement]]) -> None:
