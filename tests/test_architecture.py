@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": {"", "_core", "transports", "queueing"},
     "bench": {"", "_core", "transports"},
     "demo": {"", "_core"},
-    "cli": {"", "_core", "transports", "queueing", "observe", "bench", "demo"},
+    "cli": {"", "_core", "transports", "queueing", "observe", "bench", "demo", "testing"},
 }
 
 #: Other people's libraries, by room. Drivers come through `import_driver`, when a transport opens.

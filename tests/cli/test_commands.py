@@ -16,7 +16,20 @@ from waystation.cli.app import build
 
 ORDER = '{"order_id": "A-1", "total": 9.5}'
 COMMANDS = (
-    *("run", "demo", "publish", "send", "request", "tail", "topics", "groups", "lag", "doctor", "bench"),
+    *(
+        "run",
+        "demo",
+        "publish",
+        "send",
+        "request",
+        "tail",
+        "topics",
+        "groups",
+        "lag",
+        "doctor",
+        "conform",
+        "bench",
+    ),
     *("dead list", "dead show", "dead retry", "dead purge", "schedule list", "schedule cancel"),
     *("schedule move", "schedule pause", "schedule resume"),
 )

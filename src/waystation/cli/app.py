@@ -8,7 +8,7 @@ import typer
 
 from waystation import __version__
 
-from . import bench, dead, demo, doctor, inspection, publish, request, run, schedule, tail
+from . import bench, conform, dead, demo, doctor, inspection, publish, request, run, schedule, tail
 from .framework import Command, Commands
 from .output import say
 
@@ -61,5 +61,6 @@ def build() -> typer.Typer:
     app.add_typer(dead.build(), name="dead", rich_help_panel=repair)
     app.add_typer(schedule.build(), name="schedule", rich_help_panel=repair)
     app.command("doctor", cls=Command, rich_help_panel=measure)(doctor.doctor)
+    app.command("conform", cls=Command, rich_help_panel=measure)(conform.conform)
     app.command("bench", cls=Command, rich_help_panel=measure)(bench.bench)
     return app

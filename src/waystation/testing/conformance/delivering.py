@@ -114,7 +114,7 @@ class Delivering(Suite):
         async with self.world() as later:
             assert set(ids(await later.handle(await later.feed(), 5))) == set(ids_of(sent))
 
-    @rule(6, "inspectable")
+    @rule(6, "inspectable", "replay")
     async def test_c06_a_new_group_begins_where_it_says(self) -> None:
         """At the earliest message, at new ones only, at an offset, or at a time."""
         async with self.world() as world:

@@ -12,7 +12,7 @@ from .world import TOPIC, Suite, ids, ids_of
 class Looking(Suite):
     """C-28, C-29, C-31."""
 
-    @rule(28, "groups")
+    @rule(28, "groups", "replay")
     async def test_c28_a_group_can_go_back_to_an_offset_or_a_time(self) -> None:
         """It gets exactly what follows; the other group keeps its place."""
         async with self.world() as world:
