@@ -9,6 +9,7 @@ import asyncio
 import ctypes
 import os
 import signal
+import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ ROLES: dict[str, Callable[[Worker], Coroutine[Any, Any, None]]] = {
 
 def live(job: Job) -> None:
     """Be a worker until killed, or until SIGTERM. Whoever started it takes it along when it dies."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     said = os.open(Path(job.history).with_suffix(".stderr"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(said, 1)
     os.dup2(said, 2)

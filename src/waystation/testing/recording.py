@@ -23,6 +23,9 @@ Type: TypeAlias = Literal["invoke", "ok", "fail", "info"]
 Ending: TypeAlias = Literal["accept", "retry", "dead_letter", "release"]
 What: TypeAlias = Literal["start", "publish", "deliver", "nemesis"] | Ending
 
+#: macOS has no other.
+_flush = os.fdatasync if hasattr(os, "fdatasync") else os.fsync
+
 SUFFIX = ".history"
 
 
@@ -91,7 +94,7 @@ class Recorder:
         """Note what came of a send, and return when that is on the disk."""
         now = _now()
         self._write([self._sent(m, each, now) for m, each in zip(messages, outcomes, strict=True)])
-        os.fdatasync(self._descriptor)
+        _flush(self._descriptor)
 
     def delivered(self, deliveries: Iterable[Delivery], *, group: str) -> None:
         """Note what begins to be handled."""
@@ -122,7 +125,7 @@ class Recorder:
         self._settlements(
             "ok" if error is None else "info", outcomes, group, "" if error is None else str(error)
         )
-        os.fdatasync(self._descriptor)
+        _flush(self._descriptor)
 
     def nemesis(self, what: str, victim: str = "", *, over: bool = False) -> None:
         """Note that something is done to a process, or to all, or that it is over."""
