@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .catalogue import ABSENT, KNOWN, MUTANTS
-from .planting import ROOT, Mutant, is_caught, passes
+from .planting import PATIENCE_S, ROOT, Mutant, is_caught, passes
 
 
 def main() -> int:
@@ -20,7 +20,8 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="how many at once")
     asked = parser.parse_args()
     chosen = [mutant for mutant in MUTANTS if asked.only in mutant.name]
-    if not passes({test for mutant in chosen for test in mutant.tests}, ROOT / "src"):
+    tests = {test for mutant in chosen for test in mutant.tests}
+    if not passes(tests, ROOT / "src", patience_s=PATIENCE_S * len(tests)):
         print("the tests fail without a fault too")
         return 2
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(asked.jobs) as pool:

@@ -63,7 +63,9 @@ def is_caught(mutant: Mutant, folder: Path) -> bool:
         shutil.rmtree(source)
 
 
-def passes(tests: Iterable[str], source: Path, options: Sequence[str] = ("-x",)) -> bool:
+def passes(
+    tests: Iterable[str], source: Path, options: Sequence[str] = ("-x",), *, patience_s: float = PATIENCE_S
+) -> bool:
     """Run tests against a source; say whether all of them pass, and come to an end.
 
     Raises:
@@ -78,7 +80,7 @@ def passes(tests: Iterable[str], source: Path, options: Sequence[str] = ("-x",))
             capture_output=True,
             text=True,
             check=False,
-            timeout=PATIENCE_S,
+            timeout=patience_s,
         )
     except subprocess.TimeoutExpired:
         return False

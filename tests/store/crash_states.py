@@ -111,6 +111,16 @@ def states(
             yield point, disk.image(list(itertools.chain(*parts)))
 
 
+def replay(log: Sequence[Operation]) -> Iterator[Image]:
+    """Return what the folder really held after each operation, the beginning first."""
+    names: dict[str, int] = {}
+    files: dict[int, bytearray] = {}
+    yield {}
+    for operation in log:
+        _apply(operation, names, files)
+        yield {name: bytes(files.get(file, b"")) for name, file in names.items()}
+
+
 def _fates(count: int, rng: random.Random) -> Iterator[Sequence[Fate]]:
     """Return ways in which operations may end: first all kept, then all dropped, then the rest."""
     yield [kept] * count

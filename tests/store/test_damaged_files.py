@@ -14,8 +14,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from tests.store.crash_states import SECTOR_BYTES, Image, states
-from tests.store.recording_disk import Operation, forgetful_disk, recording_disk
+from tests.store.crash_states import SECTOR_BYTES, Image, replay
+from tests.store.recording_disk import forgetful_disk, recording_disk
 from tests.store.ruins import Ruins
 from tests.store.tier import TIER
 from tests.store.workload import LATER, SUBSCRIPTION, TOPIC, Play, message, opened, receive
@@ -25,7 +25,7 @@ from waystation._core.message import Message
 from waystation._store.schema import PAGE_BYTES
 from waystation.testing import VirtualClock
 
-SAMPLES = {"pr": 40, "faults": 1000, "soak": 10_000}[TIER]
+SAMPLES = {"pr": 24, "faults": 1000, "soak": 10_000}[TIER]
 
 
 def flip(data: bytearray, rng: random.Random) -> None:
@@ -49,8 +49,8 @@ Damage = Callable[[bytearray, random.Random], None]
 DAMAGES: tuple[Damage, ...] = (flip, flip, blank, cut)
 
 
-async def history(folder: Path) -> tuple[list[Operation], int, set[str]]:
-    """Run each kind of step; return what the disk did, until when the file was open, and the ids that were sent."""
+async def history(folder: Path) -> tuple[list[Image], int, set[str]]:
+    """Run each kind of step; return what the folder held at each moment, until when it was open, and what was sent."""
     with recording_disk(folder) as disk:
         play = Play(folder / "bus.db", disk.log, flush_settlements=True)
         await play.begin()
@@ -58,12 +58,7 @@ async def history(folder: Path) -> tuple[list[Operation], int, set[str]]:
             await step()
         still_open = len(disk.log)
         await play.end()
-    return disk.log, still_open, set(play.now.fates)
-
-
-def image_at(log: list[Operation], point: int) -> Image:
-    """What the files hold after so many operations."""
-    return next(states(log, random.Random(0), points=[point]))[1]
+    return list(replay(disk.log)), still_open, set(play.now.fates)
 
 
 def segments_at(path: Path) -> int:
@@ -79,8 +74,8 @@ async def test_of_a_damaged_file_no_wrong_body_is_shown(tmp_path: Path) -> None:
     seed = secrets.randbits(32)
     print(f"seed {seed}")
     rng, ruins = random.Random(seed), Ruins(tmp_path / "ruins")
-    log, _, sent = await history(tmp_path)
-    whole = image_at(log, len(log))["bus.db"]
+    images, _, sent = await history(tmp_path)
+    whole = images[-1]["bus.db"]
     readable = 0
     with forgetful_disk():
         for number in range(SAMPLES):
@@ -99,8 +94,8 @@ async def test_of_a_damaged_file_no_wrong_body_is_shown(tmp_path: Path) -> None:
 
 @pytest.mark.xfail(reason="the question for the newest message lets SQLite's own error through", strict=True)
 async def test_a_damaged_table_of_segments_is_an_error_of_ours(tmp_path: Path) -> None:
-    log, _, _ = await history(tmp_path)
-    data = bytearray(image_at(log, len(log))["bus.db"])
+    images, _, _ = await history(tmp_path)
+    data = bytearray(images[-1]["bus.db"])
     at = segments_at(tmp_path / "bus.db")
     data[at : at + SECTOR_BYTES] = bytes(SECTOR_BYTES)
     with pytest.raises(StoreCorrupt, match="keep a copy"):
@@ -125,10 +120,10 @@ async def test_of_a_damaged_write_ahead_log_the_end_is_lost_and_nothing_else(tmp
     seed = secrets.randbits(32)
     print(f"seed {seed}")
     rng, ruins = random.Random(seed), Ruins(tmp_path / "ruins")
-    log, still_open, _ = await history(tmp_path)
-    image = image_at(log, still_open)
+    images, still_open, _ = await history(tmp_path)
+    image = images[still_open]
     with forgetful_disk():
-        past = {ruins.content(image_at(log, point)) for point in range(still_open + 1)}
+        past = {ruins.content(earlier) for earlier in images[: still_open + 1]}
         for number in range(SAMPLES):
             data = bytearray(image["bus.db-wal"])
             DAMAGES[number % len(DAMAGES)](data, rng)
