@@ -13,6 +13,13 @@ CONFORMANCE = "tests/conformance/test_memory.py::TestMemory::"
 
 RUNTIME = (
     Mutant(
+        "a time of day in the hour that comes twice is due twice",
+        "_core/recurrence.py",
+        "            if moment.timestamp() > since:",
+        "            if True:",
+        ("tests/core/test_recurrence.py::test_a_time_of_the_hour_that_comes_twice_is_due_once",),
+    ),
+    Mutant(
         "a message is accepted before its handler runs",
         "_runtime/runners.py",
         "            set_current(delivery)\n            try:\n                result = await",

@@ -14,6 +14,40 @@ RECEIVING = "tests/transports/test_sqlite_receiving.py::"
 FLUSH = (SENDING + "test_no_failing_flush_gives_a_false_receipt",)
 CONFORMANCE = "tests/conformance/test_sqlite.py::TestSqlite::"
 
+RECURRING = (
+    Mutant(
+        "a time of a recurring message is published by all that try",
+        "_store/recurring.py",
+        "rule = ?3 AND due = ?4\n",
+        "rule = ?3 AND ?4 > 0\n",
+        (CONFORMANCE + "test_c47_a_recurring_message_is_published_once_by_all_that_try",),
+    ),
+    Mutant(
+        "a paused recurring message is published",
+        "_store/recurring.py",
+        "if row == (0,):",
+        "if row:",
+        (CONFORMANCE + "test_c47_what_recurs_can_be_listed_paused_and_removed",),
+    ),
+    Mutant(
+        "a recurring message is moved on before, in a commit of its own",
+        "_store/recurring.py",
+        "            touched = log.append(",
+        '            connection.execute("COMMIT")\n            connection.execute("BEGIN IMMEDIATE")\n'
+        "            touched = log.append(",
+        (
+            "tests/store/test_recurring.py::test_wherever_a_process_dies_a_time_is_neither_lost_nor_published_twice",
+        ),
+    ),
+    Mutant(
+        "a message can be moved, but comes at its old time",
+        "_store/inspect.py",
+        '"UPDATE bus_scheduled SET due = ?, message = ? WHERE id = ?", (due, moved',
+        '"UPDATE bus_scheduled SET due = due + 0 * ?, message = ? WHERE id = ?", (due, moved',
+        (CONFORMANCE + "test_c22_a_moved_message_comes_at_its_new_time",),
+    ),
+)
+
 FLUSHING = (
     Mutant(
         "what is sent is not flushed",
@@ -269,4 +303,4 @@ KEEPING = (
     ),
 )
 
-ENGINE = (*FLUSHING, *PUBLISHING_ONCE, *LEASING, *KEEPING)
+ENGINE = (*RECURRING, *FLUSHING, *PUBLISHING_ONCE, *LEASING, *KEEPING)

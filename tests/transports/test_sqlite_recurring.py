@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ from waystation._runtime.clock import SystemClock
 from waystation.transports.sqlite import SqliteTransport, sender
 
 TICK = Recurrence("tick", "ticks", "every 1s")
+ROOT = Path(__file__).parents[2]
+
 SUBSCRIPTION = Subscription(pattern="ticks", group="g")
 
 
@@ -56,6 +59,54 @@ async def test_two_that_race_through_the_times_publish_each_once(tmp_path: Path)
         await asyncio.gather(race(one, 1), race(one, 2), race(other, 3), race(other, 4))
         found = await one.browse("ticks", start="earliest", limit=1000)
     assert sorted(message.deliver_at or 0.0 for _, message in found) == [float(n + 1) for n in range(times)]
+
+
+RACER = """
+import asyncio, sys
+from tests.transports.test_sqlite_recurring import TICK, opened, tick
+from pathlib import Path
+
+async def main():
+    async with opened(Path(sys.argv[1])) as transport:
+        due = await transport.recur(TICK, None, 1.0, ())
+        while due <= 100_000:
+            due = await transport.recur(TICK, due, due + 1.0, tick(due))
+            print(due, flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.timeout(60)  # five interpreters are started
+async def test_processes_that_are_killed_neither_lose_a_time_nor_publish_it_twice(tmp_path: Path) -> None:
+    path, chance = tmp_path / "bus.db", random.Random(41)
+
+    async def race() -> asyncio.subprocess.Process:
+        racer = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", RACER, str(path), cwd=ROOT, stdout=asyncio.subprocess.PIPE
+        )
+        assert racer.stdout is not None
+        await racer.stdout.readline()
+        return racer
+
+    racers = [await race(), await race()]
+    for _ in range(3):
+        racer = racers.pop(0)
+        assert racer.stdout is not None
+        for _ in range(chance.randrange(1, 30)):
+            await racer.stdout.readline()
+        racer.kill()
+        await racer.communicate()
+        racers.append(await race())
+    for racer in racers:
+        racer.kill()
+        await racer.communicate()
+    async with opened(path) as transport:
+        (kept,) = await transport.recurring()
+        found = await transport.browse("ticks", start="earliest", limit=1_000_000)
+    times = sorted(message.deliver_at or 0.0 for _, message in found)
+    assert times == [float(number) for number in range(1, int(kept.due))]
+    assert len(times) > 10
 
 
 async def test_a_waiting_receiver_of_another_process_is_woken(tmp_path: Path) -> None:

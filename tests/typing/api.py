@@ -96,6 +96,13 @@ async def charge_all(batch: list[OrderPlaced]) -> list[Accept | Retry]:
     return [Accept() if order.total else Retry(5.0) for order in batch]
 
 
+bus.repeat(orders, OrderPlaced("A-1", 1.0), cron="0 9 * * MON-FRI", tz="Europe/Berlin", missed="skip")
+router.repeat(orders, lambda moment: OrderPlaced(moment.isoformat(), 1.0), every=timedelta(hours=1))
+bus.repeat("heartbeats", b"", every="10s", name="heartbeat", expires="5s")
+bus.repeat(orders, Price("a", 1.0), every="1h")  # type: ignore[arg-type]
+bus.repeat(orders, OrderPlaced("A-1", 1.0), every="1h", missed="never")  # type: ignore[arg-type]
+
+
 @bus.subscribe("anything.#", group="audit")
 async def audit(body: dict[str, int], delivery: Delivery) -> None: ...
 

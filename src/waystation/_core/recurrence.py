@@ -118,7 +118,7 @@ class Cron:
     def times(self, since: float) -> Iterator[float]:
         """Yield the times after `since`, each once."""
         for moment in CronSim(self.expression, datetime.fromtimestamp(since, self.zone)):
-            if moment.timestamp() > since:  # what clocks were put over comes twice, or goes back
+            if moment.timestamp() > since:  # in the second of two equal hours it is offered the first
                 since = moment.timestamp()
                 yield since
 

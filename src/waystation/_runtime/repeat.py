@@ -131,9 +131,10 @@ class Repeater:
                 due = await self._publish(due)
                 pause_s = RECONNECT_FIRST_DELAY_S
             except Exception:  # noqa: BLE001 - the transport's, or of the user's function
-                _log.exception(
-                    "publishing the recurring message %r failed; again in %g s", self._spec.name, pause_s
-                )
+                if pause_s == RECONNECT_FIRST_DELAY_S:
+                    _log.exception(
+                        "recurring message %r: publishing failed, tried until it succeeds", self._spec.name
+                    )
                 await self._clock.sleep(pause_s)
                 pause_s = min(2 * pause_s, RECONNECT_DELAY_S_MAX)
         _log.warning(

@@ -30,7 +30,7 @@ class _Order(msgspec.Struct):
 
 
 class Running(Suite):
-    """C-10, C-12, C-14."""
+    """C-10, C-12, C-14, C-23."""
 
     @rule(10)
     @pytest.mark.parametrize("jitter", [0.0, 0.5, 0.999])
@@ -101,6 +101,48 @@ class Running(Suite):
                 letters = await bus.inspector().dead()
         assert seen == [7]
         assert {(letter.message.id, letter.attempts) for letter in letters} == {(m.id, 1) for m in bad}
+
+    @rule(23)
+    async def test_c23_a_message_that_expires_behind_a_long_one_is_never_begun(self) -> None:
+        """The one before never expires and takes long; what follows in time is handled."""
+        seen: list[int] = []
+        over = asyncio.Event()
+        async with self.handling(RetryPolicy()) as (bus, clock, _):
+
+            @bus.subscribe(TOPIC, group=GROUP)
+            async def work(order: _Order) -> None:
+                seen.append(order.number)
+                if order.number == 1:
+                    await over.wait()
+
+            async with bus.running():
+                await bus.publish(TOPIC, _Order(1), key="k")
+                await bus.publish(TOPIC, _Order(2), key="k", expires=20)
+                await bus.publish(TOPIC, _Order(3), key="k", expires=3600)
+                await _pass(clock, lambda: seen == [1])
+                await _pass(clock, lambda: False, seconds=25)
+                over.set()
+                await _pass(clock, lambda: 3 in seen)
+        assert seen == [1, 3]
+
+    @rule(23)
+    async def test_c23_a_message_that_expires_while_its_group_is_away_is_never_begun(self) -> None:
+        """Whoever comes too late finds what is still good."""
+        seen: list[int] = []
+        async with self.handling(RetryPolicy()) as (bus, clock, handle):
+
+            def work(order: _Order) -> None:
+                seen.append(order.number)
+
+            handle(work)
+            async with bus:
+                await bus.publish(TOPIC, _Order(1), expires=20)
+                await clock.advance(20.5)
+                await bus.publish(TOPIC, _Order(2), expires=3600)
+                async with bus.running():
+                    await _pass(clock, lambda: 2 in seen)
+                    await _pass(clock, lambda: False, seconds=5)
+        assert seen == [2]
 
     @asynccontextmanager
     async def handling(
