@@ -212,6 +212,9 @@ def test_groups_and_lag_tell_who_is_behind(open_shop: tuple[Shop, Program]) -> N
     groups = {(row["group"], row["topic"]): row for row in answer(shop.type("groups", URL, "--json"))}
     assert groups["billing", "orders.placed"]["lag"] == 1
     assert groups["billing", "orders.placed"]["in_flight"] == 1
+    (member,) = groups["billing", "orders.placed"]["members"]
+    assert (member["pid"], member["reason"]) == (program.pid, "")
+    assert str(program.pid) in shop.type("groups", URL).stdout
     (lag,) = answer(shop.type("lag", URL, "--group", "billing", "--json"))
     assert lag["lag"] == 1
     assert "billing" in shop.type("groups", URL).stdout

@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from waystation._core.inspection import GroupInfo
+from waystation._core.inspection import GroupInfo, State
 from waystation._core.liveness import (
     Backlog,
     Sight,
-    State,
     SubscriptionHealth,
     Watch,
     backlog_of,

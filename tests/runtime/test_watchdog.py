@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -9,7 +10,7 @@ import pytest
 
 from waystation import Bus, ConfigurationError, Delivery, Disconnected, SubscriptionHealth
 from waystation._core.delivery import Settlement
-from waystation._core.limits import STALLED_AFTER_S
+from waystation._core.limits import MEMBER_RENEWAL_S, STALLED_AFTER_S
 from waystation._core.ports import Feed, Subscription
 from waystation.testing import VirtualClock
 from waystation.transports.memory.transport import MemoryTransport
@@ -202,3 +203,25 @@ async def test_a_task_that_has_ended_makes_a_bus_not_live() -> None:
 def test_no_patience_at_all_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="stalled_after"):
         Bus("memory://", stalled_after=0)
+
+
+async def test_a_process_says_which_groups_it_serves_when_that_changes_and_now_and_then() -> None:
+    clock = VirtualClock()
+    async with deaf_shop(clock, deaf=1) as (bus, _, transport):
+        await clock.advance(0)
+        (member,) = await transport.members()
+        assert (member.group, member.pattern, member.pid) == ("billing", orders.name, os.getpid())
+        assert (member.state, member.since) == ("waiting", clock.time())
+        await bus.publish(orders, Order(1))
+        await clock.advance(STALLED_AFTER_S)
+        (member,) = await transport.members()
+        assert (member.state, member.since) == ("resubscribing", clock.time())
+        assert "1 message waits" in member.reason
+        await clock.advance(LOOK_S)
+        (member,) = await transport.members()
+        assert (member.state, member.reason) == ("waiting", "")
+        heard = member.heard
+        await clock.advance(5 * MEMBER_RENEWAL_S)
+        (member,) = await transport.members()
+        assert member.heard >= heard + 4 * MEMBER_RENEWAL_S
+    assert not await transport.members()

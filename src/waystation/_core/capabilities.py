@@ -29,6 +29,7 @@ Need: TypeAlias = Literal[
     "priority",
     "deduplicates",
     "replay",
+    "members",
     "expiry",
     "recurring",
 ]
@@ -108,6 +109,10 @@ FACTS: dict[Need, Fact] = {
         asked_by="`start=` with an offset or a time",
         instead='start at "earliest" or "new"',
     ),
+    "members": Fact(
+        meaning="knows which processes serve each group, and how they are",
+        asked_by="`waystation groups`, which leaves it out",
+    ),
     "expiry": Fact(
         meaning="never gives a handler a message after its `expires`",
         asked_by="`expires=`",
@@ -185,6 +190,7 @@ class Capabilities:
     priority: bool = False
     deduplicates: bool = False
     replay: bool = False
+    members: bool = False
     expiry: bool = False
     recurring: bool = False
     message_bytes_max: int = MESSAGE_BODY_BYTES_MAX

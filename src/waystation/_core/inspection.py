@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from .duration import Instant
 from .message import Message
 from .ports import Start
+
+State: TypeAlias = Literal["consuming", "waiting", "resubscribing", "paused", "starved", "stalled", "stopped"]
+"""What a subscription does: `consuming` messages, `waiting` for some, `resubscribing` after a failure until the new
+feed has proved itself, `paused` on purpose, `starved` because other members hold all there is, `stalled` because
+messages wait and nothing moves, `stopped`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +90,40 @@ class RecurringInfo:
     rule: str
     due: float
     paused: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberInfo:
+    """What a process says of one of its subscriptions. Times are Unix seconds.
+
+    Attributes:
+        pattern: The topic or pattern that it serves.
+        state: As in `SubscriptionHealth`.
+        since: When it came into this state.
+        heard: When it said so last; 0: it is saying so now.
+    """
+
+    group: str
+    pattern: str
+    pid: int
+    state: State
+    reason: str
+    since: float
+    heard: float = 0.0
+
+
+@runtime_checkable
+class Roster(Protocol):
+    """A transport by which processes know of each other (`capabilities.members`)."""
+
+    async def announce(self, members: Sequence[MemberInfo], /) -> None:
+        """Say how this process is, in place of what it said before; nothing: that it serves nobody any more.
+
+        What is not said again within `MEMBER_LEASE_S` is forgotten.
+        """
+
+    async def members(self) -> Sequence[MemberInfo]:
+        """Return what processes have said lately, by group, pattern and process."""
 
 
 @runtime_checkable

@@ -178,6 +178,12 @@ HEALTH_REQUEST_BYTES_MAX: Final = 8 * 1024
 #: Health probes served at once; who comes when they are all taken is turned away.
 HEALTH_CONNECTIONS_MAX: Final = 16
 
+#: How often a process says again which groups it serves, in seconds, if nothing has changed.
+MEMBER_RENEWAL_S: Final = 10.0
+
+#: How long that is believed, in seconds: three chances before it is forgotten.
+MEMBER_LEASE_S: Final = 35.0
+
 #: Deliveries that a pulling receiver holds unsettled unless told. Its caller settles one by one, so few will do.
 PULL_MESSAGES_COUNT: Final = 100
 
@@ -258,6 +264,7 @@ assert LEASE_RENEWAL_S * 3 < LEASE_S, "a lease must survive two missed renewals"
 assert SEND_RUN_MESSAGES_MAX * 2 <= BATCH_MESSAGES_MAX, "runs are joined into batches"
 assert KEYLESS_RUN_MESSAGES_MAX <= BATCH_MESSAGES_MAX <= CREDIT_MESSAGES_MAX
 assert DEDUPE_WINDOW_S >= 2 * SEND_TIMEOUT_S, "whoever publishes again after a timeout must still be known"
+assert MEMBER_RENEWAL_S * 3 < MEMBER_LEASE_S, "a process must be believed when it is a little late"
 assert STALLED_AFTER_S > LEASE_S + IDLE_POLL_S, "what a dead member held comes by itself"
 assert TRANSACTION_S_MAX <= LEASE_S, "a transaction must not outlive the lease it settles"
 assert BATCH_BYTES_MAX <= MESSAGE_BODY_BYTES_MAX, (

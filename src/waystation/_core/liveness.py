@@ -10,15 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
-from .inspection import GroupInfo
+from .inspection import GroupInfo, State
 from .topic import is_pattern, matches
-
-State: TypeAlias = Literal["consuming", "waiting", "resubscribing", "paused", "starved", "stalled", "stopped"]
-"""What a subscription does: `consuming` messages, `waiting` for some, `resubscribing` after a failure until the new
-feed has proved itself, `paused` on purpose, `starved` because other members hold all there is, `stalled` because
-messages wait and nothing moves, `stopped`."""
 
 #: States in which all is well.
 _WELL: frozenset[State] = frozenset({"consuming", "waiting", "starved"})

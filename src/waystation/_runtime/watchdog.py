@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 
-from .._core.inspection import GroupInfo, Inspector
-from .._core.limits import WATCH_LOOKS_COUNT
+from .._core.inspection import GroupInfo, Inspector, MemberInfo, Roster
+from .._core.limits import MEMBER_RENEWAL_S, WATCH_LOOKS_COUNT
 from .._core.liveness import Backlog, Health, SubscriptionHealth, Watch, backlog_of, health_of
 from .._core.ports import Clock, Transport
 from .._core.retry import describe
@@ -28,12 +29,15 @@ class Watchdog:
         self._patience_s = patience_s
         now_s = clock.monotonic()
         self._watches = {consumer: Watch(since_s=now_s, moved_s=now_s) for consumer in consumers}
+        self._told: list[tuple[str, str, str]] = []
+        self._told_s = float("-inf")
         self._task = asyncio.create_task(self._run(), name="waystation watchdog")
 
     async def close(self) -> None:
-        """Stop watching."""
+        """Stop watching, and tell the media that nobody is served any more."""
         self._task.cancel()
         await asyncio.wait([self._task])
+        await self._announce({})
 
     def health(self) -> Health:
         """What is known now, without asking any medium: what it said at the last look counts."""
@@ -63,6 +67,7 @@ class Watchdog:
 
     async def _run(self) -> None:
         while True:
+            await self._announce({each: self._one(each, self._clock.monotonic()) for each in self._watches})
             await self._clock.sleep(self._patience_s / WATCH_LOOKS_COUNT)
             quiet = [each for each, watch in self._watches.items() if watch.is_quiet(each.sight())]
             backlogs = await self._ask(quiet)
@@ -85,6 +90,32 @@ class Watchdog:
             )
         if after.wants_feed:
             await consumer.resubscribe(after.reason)
+
+    async def _announce(self, states: Mapping[Consumer, SubscriptionHealth]) -> None:
+        """Let other processes know, if there is something new or it was long ago."""
+        now_s, pid = self._clock.monotonic(), os.getpid()
+        told: list[tuple[str, str, str]] = [(each.name, each.state, each.reason) for each in states.values()]
+        if told == self._told and now_s - self._told_s < MEMBER_RENEWAL_S:
+            return
+        self._told, self._told_s = told, now_s
+        for transport in {consumer.transport for consumer in self._watches}:
+            members = [
+                MemberInfo(
+                    group=each.group,
+                    pattern=each.topic,
+                    pid=pid,
+                    state=each.state,
+                    reason=each.reason,
+                    since=self._clock.time() - each.since_s,
+                )
+                for consumer, each in states.items()
+                if consumer.transport is transport
+            ]
+            if isinstance(transport, Roster):
+                try:
+                    await transport.announce(members)
+                except Exception as error:  # noqa: BLE001 - whatever a transport raises, the watch goes on
+                    _log.debug("a medium does not take what is said: %s", describe(error))
 
     async def _ask(self, quiet: Sequence[Consumer]) -> dict[Consumer, Backlog]:
         """Ask the media what waits for these subscriptions; a medium that does not answer says nothing."""

@@ -22,10 +22,12 @@ import apsw
 
 from .._core.limits import (
     INBOX_RETENTION_S,
+    MEMBER_LEASE_S,
     RETENTION_SWEEP_S,
     UNREAD_RETENTION_S,
     WAL_ALARM_BYTES,
 )
+from . import members
 from .clock import StoreClock
 from .database import connect, set_patience
 from .rows import fetch
@@ -157,6 +159,10 @@ class Maintenance:
         self._delete(connection, _DELETE_MARKS, (now, _DELETE_MARKS_MAX))
         if connection.execute("SELECT 1 FROM bus_reply WHERE expires < ? LIMIT 1", (now,)).get:
             connection.execute("DELETE FROM bus_reply WHERE expires < ?", (now,))
+        if connection.execute(
+            "SELECT 1 FROM bus_member WHERE heard < ? LIMIT 1", (now - MEMBER_LEASE_S,)
+        ).get:
+            members.sweep(connection, now)
         if self._sweeps % _INBOX_EVERY_SWEEPS == 0:
             connection.execute("DELETE FROM bus_inbox WHERE seen < ?", (now - INBOX_RETENTION_S,))
         while self._has_spare_pages(connection) and not self._stopping:

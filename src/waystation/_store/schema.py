@@ -45,7 +45,7 @@ CREATE TABLE bus_segment (
 CREATE UNIQUE INDEX bus_segment_place ON bus_segment (topic, partition, first);
 
 CREATE TABLE bus_groups (
-    id   INTEGER PRIMARY KEY,
+    id   INTEGER PRIMARY KEY AUTOINCREMENT,     -- never used again: a feed may outlive its group
     name TEXT NOT NULL UNIQUE
 ) STRICT;
 
@@ -59,6 +59,18 @@ CREATE TABLE bus_membership (                       -- which group reads which t
     group_id INTEGER NOT NULL,
     topic    INTEGER NOT NULL,
     PRIMARY KEY (topic, group_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE bus_member (                           -- what processes say of their subscriptions, now and then
+    owner      TEXT NOT NULL,
+    group_name TEXT NOT NULL,
+    pattern    TEXT NOT NULL,
+    pid        INTEGER NOT NULL,
+    state      TEXT NOT NULL,
+    reason     TEXT NOT NULL,
+    since      REAL NOT NULL,
+    heard      REAL NOT NULL,                   -- forgotten some time after this
+    PRIMARY KEY (owner, group_name, pattern)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE bus_cursor (                           -- a missing row stands for the beginning

@@ -10,10 +10,11 @@ from typing import Annotated
 import typer
 
 from waystation._core.duration import rfc3339
-from waystation._core.inspection import GroupInfo, TopicInfo
+from waystation._core.inspection import GroupInfo, MemberInfo, Roster, TopicInfo
+from waystation._core.topic import matches
 
 from .hints import insist_on_group
-from .output import Row, age, note, show_rows, size
+from .output import Row, age, console, note, print_json, show_rows, size
 from .parameters import AsJson, Group, positional
 from .target import Target, inspector_at
 
@@ -30,14 +31,22 @@ def topics(target: Target = None, *, as_json: AsJson = False) -> None:
 
 
 def groups(target: Target = None, *, as_json: AsJson = False) -> None:
-    """List the groups on each topic: what is ready, in flight, waiting for a retry, and dead.
+    """List the groups on each topic: what is ready, in flight, waiting for a retry, and dead; and who serves them.
+
+    A member is a process. It says what it does when that changes, and every 10 s.
 
     Example: `waystation groups sqlite:///shop.db`
     """
     (where,) = positional([], target)
-    found = asyncio.run(_groups(where))
-    rows = [_group_json(group) for group in found] if as_json else [_group_row(group) for group in found]
-    show_rows(rows, as_json=as_json, empty="no groups: no handler was started yet")
+    found, members = asyncio.run(_groups_and_members(where))
+    if as_json:
+        print_json([{**_group_json(group), "members": _members_json(group, members)} for group in found])
+        return
+    rows = [{**_group_row(group), "members": len(_members_of(group, members))} for group in found]
+    show_rows(rows, as_json=False, empty="no groups: no handler was started yet")
+    if members:
+        console().print()
+        show_rows([_member_row(member) for member in members], as_json=False, empty="")
 
 
 def lag(
@@ -80,6 +89,15 @@ async def _groups(target: str) -> Sequence[GroupInfo]:
         return await inspector.groups()
 
 
+async def _groups_and_members(target: str) -> tuple[Sequence[GroupInfo], Sequence[MemberInfo]]:
+    async with inspector_at(target) as inspector:
+        return await inspector.groups(), await inspector.members() if isinstance(inspector, Roster) else ()
+
+
+def _members_of(info: GroupInfo, members: Sequence[MemberInfo]) -> list[MemberInfo]:
+    return [one for one in members if one.group == info.group and matches(one.pattern, info.topic)]
+
+
 def _topic_row(topic: TopicInfo) -> Row:
     now = time.time()
     return {
@@ -114,6 +132,31 @@ def _group_row(info: GroupInfo) -> Row:
         "dead": info.dead,
         "oldest": age(info.oldest_age_s),
     }
+
+
+def _member_row(member: MemberInfo) -> Row:
+    now = time.time()
+    return {
+        "member": str(member.pid),
+        "serves": f"{member.group}@{member.pattern}",
+        "state": member.state,
+        "since": age(max(0.0, now - member.since)),
+        "heard": age(max(0.0, now - member.heard)),
+        "reason": member.reason or None,
+    }
+
+
+def _members_json(info: GroupInfo, members: Sequence[MemberInfo]) -> list[Row]:
+    return [
+        {
+            "pid": member.pid,
+            "state": member.state,
+            "reason": member.reason,
+            "since": rfc3339(member.since),
+            "heard": rfc3339(member.heard),
+        }
+        for member in _members_of(info, members)
+    ]
 
 
 def _group_json(info: GroupInfo) -> Row:

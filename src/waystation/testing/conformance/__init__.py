@@ -32,6 +32,7 @@ from .publishing import Publishing  # noqa: E402
 from .recurring import Recurs  # noqa: E402
 from .rules import RULES, Mark, Rule, mark_of, marked_tests, rule  # noqa: E402
 from .running import Running  # noqa: E402
+from .serving import Serving  # noqa: E402
 from .settling import Settling  # noqa: E402
 from .sharing import Sharing  # noqa: E402
 from .timing import Timing  # noqa: E402
@@ -50,6 +51,7 @@ class TransportConformance(
     Timing,
     Recurs,
     Looking,
+    Serving,
     Ending,
     Claiming,
     Suite,

@@ -6,7 +6,7 @@ import pytest
 
 from ..._core.capabilities import FACTS
 from ..._core.errors import UnsupportedCapability
-from ..._core.inspection import Inspector
+from ..._core.inspection import Inspector, Roster
 from ..._core.ports import Transactional
 from .rules import rule
 from .world import Suite
@@ -35,3 +35,4 @@ class Claiming(Suite):
             capabilities = world.transport.capabilities
             assert isinstance(world.transport, Transactional) == capabilities.transactions
             assert isinstance(world.transport, Inspector) == capabilities.inspectable
+            assert isinstance(world.transport, Roster) == capabilities.members

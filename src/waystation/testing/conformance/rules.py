@@ -87,6 +87,7 @@ _LIST = (
     Rule(45, "connecting and closing leaves nothing behind"),
     Rule(46, "time comes from the clock alone"),
     Rule(47, "what recurs is published once at each time", ("recurring",)),
+    Rule(48, "processes know who serves a group", ("members",)),
 )
 
 RULES: Mapping[int, Rule] = MappingProxyType({each.number: each for each in _LIST})

@@ -10,13 +10,19 @@ import asyncio
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..._core.capabilities import Capabilities
 from ..._core.delivery import DeadLetter, Durability, Receipt, SendOutcome, receipts
 from ..._core.duration import Instant, unix_time
 from ..._core.errors import ConfigurationError, Disconnected, SendRejected
-from ..._core.inspection import DeadInfo, GroupInfo, RecurringInfo, ScheduledInfo, TopicInfo
-from ..._core.limits import BATCH_MESSAGES_MAX, MEMORY_DEDUPE_KEYS_MAX, MEMORY_TOPIC_MESSAGES_MAX
+from ..._core.inspection import DeadInfo, GroupInfo, MemberInfo, RecurringInfo, ScheduledInfo, TopicInfo
+from ..._core.limits import (
+    BATCH_MESSAGES_MAX,
+    MEMBER_LEASE_S,
+    MEMORY_DEDUPE_KEYS_MAX,
+    MEMORY_TOPIC_MESSAGES_MAX,
+)
 from ..._core.message import Message
 from ..._core.ports import Clock, Feed, Recurrence, Start, Subscription, Timer, Topology
 from ..._core.topic import check_name, is_pattern, is_reply_address, matches
@@ -36,6 +42,7 @@ _CAPABILITIES = Capabilities(
     request_reply=True,
     inspectable=True,
     replay=True,
+    members=True,
     deduplicates=True,
     recurring=True,
 )
@@ -65,6 +72,7 @@ class MemoryTransport:
         self._calendar = Calendar()
         self._dead: dict[int, DeadInfo] = {}
         self._dedupe_keys = DedupeKeys()
+        self._members: list[MemberInfo] = []
         self._numbers = itertools.count(1)
         self._alarm: Timer | None = None
         self._alarm_at = math.inf  # by the monotonic clock
@@ -272,6 +280,18 @@ class MemoryTransport:
     def _places(self, group: str | None = None) -> list[Place]:
         places = [place for log in self._logs.values() for place in log.places.values()]
         return places if group is None else [place for place in places if place.group == group]
+
+    # --- members ---------------------------------------------------------------------------------------------
+
+    async def announce(self, said: Sequence[MemberInfo], /) -> None:
+        """Say how this process's subscriptions are, in place of what it said before."""
+        self._members = [replace(member, heard=self.clock.time()) for member in said]
+
+    async def members(self) -> Sequence[MemberInfo]:
+        """Return what this process has said lately: there is no other."""
+        recent = self.clock.time() - MEMBER_LEASE_S
+        found = [member for member in self._members if member.heard >= recent]
+        return sorted(found, key=lambda member: (member.group, member.pattern))
 
     # --- looking in ------------------------------------------------------------------------------------------
 

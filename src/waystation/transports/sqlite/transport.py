@@ -17,10 +17,10 @@ from ..._core.capabilities import Capabilities
 from ..._core.delivery import Durability, SendOutcome
 from ..._core.duration import Instant, unix_time
 from ..._core.errors import ConfigurationError, Disconnected
-from ..._core.inspection import DeadInfo, GroupInfo, RecurringInfo, ScheduledInfo, TopicInfo
+from ..._core.inspection import DeadInfo, GroupInfo, MemberInfo, RecurringInfo, ScheduledInfo, TopicInfo
 from ..._core.message import Message
 from ..._core.ports import Clock, Feed, Recurrence, Start, Subscription, Topology
-from ..._store import groups, inspect, leases, recurring
+from ..._store import groups, inspect, leases, members, recurring
 from ..._store.claim import Member
 from ..._store.clock import StoreClock
 from ..._store.database import connect, create, file_system_of, translated
@@ -50,6 +50,7 @@ _CAPABILITIES = Capabilities(
     transactions=True,
     inspectable=True,
     replay=True,
+    members=True,
     deduplicates=True,
     recurring=True,
 )
@@ -158,7 +159,13 @@ class SqliteTransport:
     async def release_process(self, pid: int) -> int:
         """End the leases of a dead process of this machine at once; return how many it held."""
         opened = self._opened()
-        ended = await opened.desk.write(lambda: leases.release_process(opened.desk.connection, pid))
+        connection = opened.desk.connection
+
+        def work() -> int:
+            members.forget(connection, pid)
+            return leases.release_process(connection, pid)
+
+        ended = await opened.desk.write(work)
         if ended:
             opened.bell.ring(())
         return ended
@@ -168,6 +175,19 @@ class SqliteTransport:
         opened, self._open = self._open, None
         if opened is not None:
             await opened.close()
+
+    # --- Roster ------------------------------------------------------------------------------------------------
+
+    async def announce(self, said: Sequence[MemberInfo], /) -> None:
+        """Say how this process's subscriptions are, in place of what it said before."""
+        opened = self._opened()
+        connection, owner, now = opened.desk.connection, opened.name, opened.clock.now()
+        await opened.desk.write(lambda: members.announce(connection, owner, said, now))
+
+    async def members(self) -> Sequence[MemberInfo]:
+        """Return what processes have said lately."""
+        now = self._opened().clock.now()
+        return await self._read(lambda connection: members.members(connection, now))
 
     # --- Inspector ---------------------------------------------------------------------------------------------
 
@@ -292,6 +312,7 @@ class _Opened:
         folder = wake_folder(path)
         folder.mkdir(mode=0o700, exist_ok=True)
         self.pid = os.getpid()
+        self.name = self.owner()
         self.clock = StoreClock(clock.time)
         self.feeds: list[GroupFeed | ReplyFeed] = []
         self.bell = Bell(folder)
