@@ -11,6 +11,10 @@ LEASES = "tests/store/test_leases.py::"
 DATABASE = "tests/store/test_database.py::"
 SENDING = "tests/transports/test_sqlite_sending.py::"
 RECEIVING = "tests/transports/test_sqlite_receiving.py::"
+OPENED_AGAIN = (
+    "tests/store/test_failing_disk.py"
+    "::test_opened_again_promises_hold_although_another_process_has_kept_the_file_open"
+)
 FLUSH = (SENDING + "test_no_failing_flush_gives_a_false_receipt",)
 CONFORMANCE = "tests/conformance/test_sqlite.py::TestSqlite::"
 
@@ -87,7 +91,7 @@ FLUSHING = (
     Mutant(
         "the folder of a new log is not flushed",
         "transports/sqlite/flusher.py",
-        "            flush(folder)\n",
+        "        flush(folder)\n",
         "",
         (NAMES,),
     ),
@@ -101,16 +105,17 @@ FLUSHING = (
     Mutant(
         "a flush that fails is not noticed",
         "transports/sqlite/flusher.py",
-        "            flush(self._descriptor)\n",
-        "            with __import__('contextlib').suppress(OSError):\n                flush(self._descriptor)\n",
+        "        try:\n            flush(self._descriptor)\n        except",
+        "        try:\n            with contextlib.suppress(OSError):\n"
+        "                flush(self._descriptor)\n        except",
         FLUSH,
     ),
     Mutant(
         "a flush that fails is tried again",
         "transports/sqlite/flusher.py",
-        "            flush(self._descriptor)\n",
-        "            try:\n                flush(self._descriptor)\n"
-        "            except OSError:\n                flush(self._descriptor)\n",
+        "        try:\n            flush(self._descriptor)\n        except",
+        "        try:\n            try:\n                flush(self._descriptor)\n"
+        "            except OSError:\n                flush(self._descriptor)\n        except",
         FLUSH,
     ),
     Mutant(
@@ -119,6 +124,13 @@ FLUSHING = (
         "            if waiting and self.failure is None:\n",
         "            if waiting:\n                self.failure = None\n",
         ("tests/transports/test_sqlite_desk.py::test_after_a_failed_flush_nobody_is_told_of_one_again",),
+    ),
+    Mutant(
+        "a log with a hole in it is trusted when it is opened again",
+        "transports/sqlite/flusher.py",
+        "if not self._marker.exists():",
+        "if True:",
+        (OPENED_AGAIN,),
     ),
     Mutant(
         "a failed flush is told as a rejection",
@@ -265,7 +277,7 @@ KEEPING = (
     ),
     Mutant(
         "times are those of the process and not of the store",
-        "transports/sqlite/transport.py",
+        "transports/sqlite/opened.py",
         "StoreClock(clock.time)",
         "StoreClock(__import__('time').time)",
         (CONFORMANCE + "test_c21_no_scheduled_message_is_early_and_none_is_late",),

@@ -214,6 +214,7 @@ class _Descriptors:
     def __init__(self, disk: RecordingDisk, folder: Path) -> None:
         self._disk, self._folder = disk, folder
         self._open, self._close, self._flush = os.open, os.close, os.fdatasync
+        self._write = os.pwrite
 
     def open(self, path: Any, *args: Any, **keywords: Any) -> int:
         descriptor = self._open(path, *args, **keywords)
@@ -225,6 +226,14 @@ class _Descriptors:
     def close(self, descriptor: int) -> None:
         self._disk.closed(descriptor)
         self._close(descriptor)
+
+    def write(self, descriptor: int, data: bytes, offset: int) -> int:
+        number = self._disk.number_at(descriptor)
+        if number is not None:
+            operation = Write(number, offset, data)
+            self._disk.fault(operation)
+            self._disk.log.append(operation)
+        return self._write(descriptor, data, offset)
 
     def flush(self, descriptor: int) -> None:
         try:
@@ -249,6 +258,7 @@ def recording_disk(folder: Path, *, flushes_names: bool = True) -> Iterator[Reco
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "open", descriptors.open)
         patch.setattr(os, "close", descriptors.close)
+        patch.setattr(os, "pwrite", descriptors.write)
         patch.setattr(os, "fsync", descriptors.flush)
         patch.setattr(os, "fdatasync", descriptors.flush)
         try:

@@ -92,7 +92,6 @@ async def test_of_a_damaged_file_no_wrong_body_is_shown(tmp_path: Path) -> None:
     assert readable > SAMPLES / 10, "nothing was ever read"
 
 
-@pytest.mark.xfail(reason="the question for the newest message lets SQLite's own error through", strict=True)
 async def test_a_damaged_table_of_segments_is_an_error_of_ours(tmp_path: Path) -> None:
     images, _, _ = await history(tmp_path)
     data = bytearray(images[-1]["bus.db"])

@@ -87,9 +87,6 @@ async def test_a_disk_that_fails_once_makes_no_false_receipt_and_no_half_step(
             await run(tmp_path / f"{kind} {number}", step, kind, number, seed)
 
 
-@pytest.mark.xfail(
-    reason="each connection learns of a failed flush for itself, or, opened after it, never", strict=True
-)
 async def test_after_a_failed_flush_nothing_is_promised_until_it_is_opened_again(tmp_path: Path) -> None:
     with recording_disk(tmp_path) as disk:
         play = Play(tmp_path / "bus.db", disk.log, flush_settlements=True)
@@ -103,9 +100,6 @@ async def test_after_a_failed_flush_nothing_is_promised_until_it_is_opened_again
     await check(tmp_path, play, states(disk.log, random.Random(1), points=cut))
 
 
-@pytest.mark.xfail(
-    reason="what was not flushed stays in the log, in front of what is promised then", strict=True
-)
 async def test_opened_again_promises_hold_although_another_process_has_kept_the_file_open(
     tmp_path: Path,
 ) -> None:
@@ -123,7 +117,6 @@ async def test_opened_again_promises_hold_although_another_process_has_kept_the_
     await check(tmp_path, play, states(disk.log, random.Random(1), points=cut))
 
 
-@pytest.mark.xfail(reason="what SQLite says when its last connection is closed comes through", strict=True)
 async def test_closing_on_a_disk_that_fails_raises_only_errors_of_ours(tmp_path: Path) -> None:
     with recording_disk(tmp_path) as disk:
         play = Play(tmp_path / "bus.db", disk.log, flush_settlements=True)

@@ -9,9 +9,11 @@ thread when the lock has been given back (`flusher.py`).
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar, cast
 
@@ -25,6 +27,8 @@ from .flusher import Flusher
 from .turnstile import Turnstile
 
 T = TypeVar("T")
+
+_log = logging.getLogger("waystation.store")
 
 #: Pause before asking again for a lock that somebody without a turnstile holds (maintenance, a strange program), in
 #: seconds.
@@ -74,22 +78,34 @@ class _Task(Generic[T]):
         return cast("T", self._result)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """What all desks of a process share.
+
+    Attributes:
+        path: The database.
+        turnstile: The file at which writers wait for their turn.
+        flusher: Closed by whoever made it, after the desks.
+        on_long_wal: Called after a commit that leaves the write-ahead log long.
+        dedupe_window_s: How long a `dedupe_key` counts, in seconds.
+    """
+
+    path: Path
+    turnstile: Path
+    flusher: Flusher
+    on_long_wal: Callable[[], None]
+    dedupe_window_s: float = DEDUPE_WINDOW_S
+
+
 class Desk:
     """One connection for write transactions, one after another."""
 
-    def __init__(
-        self,
-        path: Path,
-        turnstile: Path,
-        *,
-        on_long_wal: Callable[[], None],
-        dedupe_window_s: float = DEDUPE_WINDOW_S,
-    ) -> None:
-        self.path = path
-        self.connection = connect(path, patient=False, on_long_wal=on_long_wal)
-        self.log = Log(self.connection, dedupe_window_s=dedupe_window_s)
-        self._flusher = Flusher(path)
-        self._turnstile = Turnstile(turnstile)
+    def __init__(self, site: Site) -> None:
+        self.path = site.path
+        self.connection = connect(site.path, patient=False, on_long_wal=site.on_long_wal)
+        self.log = Log(self.connection, dedupe_window_s=site.dedupe_window_s)
+        self._flusher = site.flusher
+        self._turnstile = Turnstile(site.turnstile)
         self._entered = False
         self._without_turns_until = 0.0
         self._turn = asyncio.Lock()
@@ -248,6 +264,10 @@ class Desk:
         async with self._turn:
             if not self._closed:
                 self._closed = True
-                self._flusher.close()
-                self.connection.close()
                 self._turnstile.close()
+                try:
+                    self.connection.close()
+                except (
+                    apsw.Error
+                ) as error:  # the last one writes the log back; else the next one to open does
+                    _log.warning("%s: closed, but its log could not be written back: %s", self.path, error)

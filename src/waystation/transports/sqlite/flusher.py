@@ -10,31 +10,70 @@ disk either way.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import queue
 import threading
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
+
+import apsw
 
 from ..._core.errors import StoreUnavailable
+
+#: Of the log that is written again at a time.
+_CHUNK_BYTES: Final = 1024 * 1024
 
 _Job: TypeAlias = "tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]"
 
 
 class Flusher:
-    """One writer's flushes, in a thread of their own. Against an executor it saves two of three hand-overs.
+    """One process's flushes, in a thread of their own. Against an executor it saves two of three hand-overs.
 
     Calls that wait while one flush runs share the next.
+
+    Args:
+        database: A file that some connection keeps open, so that its log is there and stays the same file.
+        marker: A file that is there while the log may have a hole, so that nobody trusts it; see `mend`.
+
+    Raises:
+        OSError: The log could not be opened, or its name not be flushed.
     """
 
-    def __init__(self, database: Path) -> None:
+    def __init__(self, database: Path, marker: Path) -> None:
         self._database = database
+        self._marker = marker
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._descriptor: int | None = None
+        # From now on the kernel tells this descriptor of every write to the log that fails, whoever made it.
+        self._descriptor = _open_log(database)
         #: Why nothing can be promised any more, once a flush has failed.
         self.failure: StoreUnavailable | None = None
+
+    def mend(self, connection: apsw.Connection) -> None:
+        """Write the log again, if a flush of it has failed since. Blocks; to be called before the first flush.
+
+        The kernel marks what it could not write as clean, so that no later flush would write it, and what is committed
+        behind such a hole would be lost with it in a power cut. Written again, it is dirty again. The write lock is
+        held meanwhile, so that what is written is what is there. A process that has the log open learns of a failed
+        flush by its own next one; the marker is for those that come later.
+
+        Raises:
+            apsw.Error: The write lock could not be had.
+            OSError: The disk still fails.
+        """
+        if not self._marker.exists():
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            place = 0
+            while data := os.pread(self._descriptor, _CHUNK_BYTES, place):
+                place += os.pwrite(self._descriptor, data, place)
+            flush(self._descriptor)
+            self._marker.unlink(missing_ok=True)
+        finally:
+            connection.execute("ROLLBACK")
 
     async def flush(self) -> None:
         """Wait until what was committed so far survives a power cut. Cancelling leaves unknown whether it does.
@@ -58,8 +97,7 @@ class Flusher:
         if self._thread is not None:
             self._jobs.put(None)
             self._thread.join()
-        if self._descriptor is not None:
-            os.close(self._descriptor)
+        os.close(self._descriptor)
 
     def _run(self) -> None:
         ended = False
@@ -79,24 +117,27 @@ class Flusher:
 
     def _flush(self) -> None:
         try:
-            if self._descriptor is None:
-                self._descriptor = self._open()
             flush(self._descriptor)
         except OSError as error:
+            with contextlib.suppress(
+                OSError
+            ):  # on a disk on which no file can be made, nothing can be published either
+                self._marker.touch()
             self.failure = StoreUnavailable(
                 f"{self._database}: a flush failed ({error}), so what the disk holds is unknown: check the disk, then "
                 "close the bus and open it again"
             )
 
-    def _open(self) -> int:
-        """Open the log, which stays the same file while a connection is open, and see to it that its name is kept."""
-        folder = os.open(self._database.parent, os.O_RDONLY)
-        try:
-            descriptor = os.open(f"{self._database}-wal", os.O_RDWR)
-            flush(folder)
-        finally:
-            os.close(folder)
-        return descriptor
+
+def _open_log(database: Path) -> int:
+    """Open a database's write-ahead log, and see to it that its name survives a power cut."""
+    folder = os.open(database.parent, os.O_RDONLY)
+    try:
+        descriptor = os.open(f"{database}-wal", os.O_RDWR)
+        flush(folder)
+    finally:
+        os.close(folder)
+    return descriptor
 
 
 def flush(descriptor: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import apsw
@@ -18,7 +17,7 @@ from ..._store.clock import StoreClock
 from ..._store.database import translated
 from ..._store.groups import group_id
 from ..._store.settle import Settled, by_lease, settle
-from .desk import Desk
+from .desk import Desk, Site
 from .feed import check_lost
 
 #: What SQLite asks its authorizer about that a user's statement may not do: it would end our transaction or reach
@@ -54,17 +53,8 @@ _MARK = "INSERT INTO bus_inbox VALUES (?, ?, ?) ON CONFLICT DO NOTHING RETURNING
 class TransactionDesk(Desk):
     """The connection on which a process's transactions run, one after another: users' statements among ours."""
 
-    def __init__(
-        self,
-        path: Path,
-        turnstile: Path,
-        clock: Clock,
-        store_clock: StoreClock,
-        *,
-        on_long_wal: Callable[[], None],
-        dedupe_window_s: float,
-    ) -> None:
-        super().__init__(path, turnstile, on_long_wal=on_long_wal, dedupe_window_s=dedupe_window_s)
+    def __init__(self, site: Site, clock: Clock, store_clock: StoreClock) -> None:
+        super().__init__(site)
         self.clock, self.store_clock = clock, store_clock
         self._theirs = False  # whether the statement being prepared is a user's
         self.connection.set_authorizer(self._authorize)

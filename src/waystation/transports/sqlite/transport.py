@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import secrets
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,18 +20,13 @@ from ..._core.message import Message
 from ..._core.ports import Clock, Feed, Recurrence, Start, Subscription, Topology
 from ..._store import groups, inspect, leases, members, recurring
 from ..._store.claim import Member
-from ..._store.clock import StoreClock
-from ..._store.database import connect, create, file_system_of, translated
+from ..._store.database import connect, file_system_of, translated
 from ..._store.log import is_reply_address
-from ..._store.maintenance import Maintenance
 from ..._store.schema import VERSION
-from ..._store.settle import Settled
-from ..._store.wakeup import Bell, Ear, wake_folder
-from .desk import Desk
 from .feed import GroupFeed, ReplyFeed
+from .opened import Opened
 from .options import Options
-from .sender import Sender
-from .transaction import SqliteTransaction, TransactionDesk
+from .transaction import SqliteTransaction
 
 T = TypeVar("T")
 
@@ -63,7 +56,7 @@ class SqliteTransport:
         self._path = Path(os.path.abspath(path))
         self._clock = clock
         self._options = options or Options()
-        self._open: _Opened | None = None
+        self._open: Opened | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -77,7 +70,7 @@ class SqliteTransport:
             ConfigurationError: The folder is missing, or on a network file system.
             StoreError: The file is damaged, newer than this program, or cannot be opened.
         """
-        self._open = await asyncio.to_thread(_Opened, self._path, self._clock, self._options)
+        self._open = await asyncio.to_thread(Opened, self._path, self._clock, self._options)
 
     async def declare(self, topology: Topology) -> None:
         """Make topics and groups exist. A reply address, which has no group, needs nothing in the file."""
@@ -291,7 +284,7 @@ class SqliteTransport:
         opened.bell.ring(())
         return changed
 
-    def _opened(self) -> _Opened:
+    def _opened(self) -> Opened:
         if self._open is None:
             raise Disconnected(f"{self._path.name} is not open: use `async with bus:`")
         if self._open.pid != os.getpid():
@@ -299,87 +292,3 @@ class SqliteTransport:
                 f"{self._path.name} was opened before a fork, which SQLite does not survive: open the bus in the child"
             )
         return self._open
-
-
-class _Opened:
-    """What a transport has while it is open. Made in a thread: it opens files."""
-
-    def __init__(self, path: Path, clock: Clock, options: Options) -> None:
-        path = Path(
-            os.path.realpath(path)
-        )  # however it is called: beside the file is where its processes meet
-        create(path)
-        folder = wake_folder(path)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        self.pid = os.getpid()
-        self.name = self.owner()
-        self.clock = StoreClock(clock.time)
-        self.feeds: list[GroupFeed | ReplyFeed] = []
-        self.bell = Bell(folder)
-        self._folder = folder
-        self._ear: Ear | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self.maintenance = Maintenance(path, self.clock, folder / "maintenance.lock")
-        nudge = self.maintenance.nudge
-        try:
-            turnstile = folder / "writer.lock"
-            window_s = options.dedupe_window_s
-            sending = Desk(path, turnstile, on_long_wal=nudge, dedupe_window_s=window_s)
-            self.sender = Sender(sending, self.clock, ring=self.bell.ring)
-            self.desk = Desk(path, turnstile, on_long_wal=nudge)
-            self.transactions = TransactionDesk(
-                path, turnstile, clock, self.clock, on_long_wal=nudge, dedupe_window_s=window_s
-            )
-            newest = self.desk.connection.execute("SELECT time FROM bus_segment ORDER BY id DESC LIMIT 1").get
-        except BaseException:
-            self.maintenance.close()
-            self.bell.close()
-            raise
-        self.clock.raise_to(newest or 0.0)
-
-    def owner(self) -> str:
-        """Return a new name for the leases of one feed."""
-        return f"{self.pid}-{secrets.token_hex(8)}"
-
-    def listen(self) -> None:
-        """Be woken by other processes, and by this one's own commits."""
-        if self._ear is None:
-            self._ear = Ear(self._folder)
-            self._loop = asyncio.get_running_loop()
-            self._loop.add_reader(self._ear.fileno(), self._hear)
-
-    def heard(self, topics: set[int] | None) -> None:
-        """Wake the feeds that these topics concern; None: all."""
-        for feed in self.feeds:
-            feed.wake(topics)
-
-    def transaction_committed(self, touched: set[int], settled: list[Settled]) -> None:
-        """Tell feeds and other processes what a transaction has changed."""
-        for settlement in settled:
-            settlement.apply()
-            touched |= settlement.woken
-        if touched:
-            self.bell.ring(touched)
-        for feed in self.feeds:
-            feed.wake(touched)
-
-    async def close(self) -> None:
-        """Close feeds, then what sends, then the rest; each also if one before it fails."""
-        async with AsyncExitStack() as stack:
-            stack.callback(self.bell.close)
-            stack.push_async_callback(self.desk.close)
-            stack.push_async_callback(self.transactions.close)
-            stack.push_async_callback(asyncio.to_thread, self.maintenance.close)
-            stack.push_async_callback(self.sender.close)
-            stack.callback(self._stop_listening)
-            for feed in self.feeds:
-                stack.push_async_callback(feed.close)
-
-    def _stop_listening(self) -> None:
-        if self._ear is not None and self._loop is not None:
-            self._loop.remove_reader(self._ear.fileno())
-            self._ear.close()
-
-    def _hear(self) -> None:
-        assert self._ear is not None, "the loop watches it only while it is open"
-        self.heard(self._ear.hear())
