@@ -167,9 +167,7 @@ def test_threads_may_create_one_file_at_once(tmp_path: Path) -> None:
 
 def test_eight_processes_may_create_the_file_at_once(path: Path) -> None:
     code = "import sys; from pathlib import Path; from waystation._store.database import create, connect;"
-    code += (
-        "sys.stdin.read(); path = Path(sys.argv[1]); create(path); connect(path, patient=True)"
-    )
+    code += "sys.stdin.read(); path = Path(sys.argv[1]); create(path); connect(path, patient=True)"
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", code, str(path)],
