@@ -168,6 +168,10 @@ async def listen(order: OrderPlaced) -> None: ...
 bus.subscribe(orders, group="wrong option", concurency=8)(listen)  # type: ignore[call-overload]
 bus.subscribe(orders, group="wrong value", ordered="yes")(listen)  # type: ignore[call-overload]
 bus.subscribe(orders)(listen)  # type: ignore[call-overload]
+bus.subscribe(orders, broadcast=True, concurrency=2)(listen)
+bus.subscribe("orders.placed", broadcast=True)(listen)
+bus.subscribe(orders, group="billing", broadcast=True)(listen)  # type: ignore[call-overload]
+bus.subscribe(orders, broadcast=False)(listen)  # type: ignore[call-overload]
 bus.handle(orders, start="latest")(listen)  # type: ignore[call-overload]
 bus.handle("orders.placed", group="of a command")(listen)  # type: ignore[call-overload]
 bus.respond(quotes, ordered=False)(quote)  # type: ignore[call-overload]

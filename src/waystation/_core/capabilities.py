@@ -30,6 +30,7 @@ Need: TypeAlias = Literal[
     "deduplicates",
     "replay",
     "members",
+    "broadcast",
     "expiry",
     "recurring",
 ]
@@ -113,6 +114,11 @@ FACTS: dict[Need, Fact] = {
         meaning="knows which processes serve each group, and how they are",
         asked_by="`waystation groups`, which leaves it out",
     ),
+    "broadcast": Fact(
+        meaning="forgets a group when the only instance that it was for has ended",
+        asked_by="`broadcast=True`",
+        instead="give each instance a group of its own name",
+    ),
     "expiry": Fact(
         meaning="never gives a handler a message after its `expires`",
         asked_by="`expires=`",
@@ -191,6 +197,7 @@ class Capabilities:
     deduplicates: bool = False
     replay: bool = False
     members: bool = False
+    broadcast: bool = False
     expiry: bool = False
     recurring: bool = False
     message_bytes_max: int = MESSAGE_BODY_BYTES_MAX

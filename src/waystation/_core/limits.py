@@ -184,6 +184,10 @@ MEMBER_RENEWAL_S: Final = 10.0
 #: How long that is believed, in seconds: three chances before it is forgotten.
 MEMBER_LEASE_S: Final = 35.0
 
+#: How long the group of a broadcast is kept for an instance that does not announce itself, in seconds: a process that
+#: stood still for less misses nothing, and what a dead one would have been given is not kept for longer.
+TEMPORARY_GROUP_LEASE_S: Final = 60.0
+
 #: Deliveries that a pulling receiver holds unsettled unless told. Its caller settles one by one, so few will do.
 PULL_MESSAGES_COUNT: Final = 100
 
@@ -265,6 +269,9 @@ assert SEND_RUN_MESSAGES_MAX * 2 <= BATCH_MESSAGES_MAX, "runs are joined into ba
 assert KEYLESS_RUN_MESSAGES_MAX <= BATCH_MESSAGES_MAX <= CREDIT_MESSAGES_MAX
 assert DEDUPE_WINDOW_S >= 2 * SEND_TIMEOUT_S, "whoever publishes again after a timeout must still be known"
 assert MEMBER_RENEWAL_S * 3 < MEMBER_LEASE_S, "a process must be believed when it is a little late"
+assert MEMBER_RENEWAL_S * 3 < TEMPORARY_GROUP_LEASE_S, (
+    "an instance must keep its group when it is a little late"
+)
 assert STALLED_AFTER_S > LEASE_S + IDLE_POLL_S, "what a dead member held comes by itself"
 assert TRANSACTION_S_MAX <= LEASE_S, "a transaction must not outlive the lease it settles"
 assert BATCH_BYTES_MAX <= MESSAGE_BODY_BYTES_MAX, (

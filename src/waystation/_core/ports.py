@@ -54,6 +54,7 @@ class Subscription:
         group: Under which name members share; None for a reply address.
         start: Where the group begins if it does not exist yet.
         ordered: Whether messages of one key keep their order.
+        temporary: Whether the group lives only as long as somebody announces that he serves it (`Roster`).
 
     Raises:
         ConfigurationError: The pattern or the group's name is not legal, or only a reply address could do without one.
@@ -63,6 +64,7 @@ class Subscription:
     group: str | None
     start: Start = "earliest"
     ordered: bool = True
+    temporary: bool = False
 
     def __post_init__(self) -> None:
         if self.group is not None:

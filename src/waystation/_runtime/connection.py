@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
+import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -77,7 +79,9 @@ class Connection:
         """Declare what handlers need, start and watch them, and what recurs. `drain` stops it, also after an error."""
         if self._consumers or self._repeaters:
             raise ConfigurationError("the handlers of this bus run already")
-        placed = placements(specs, self._routes, self.transports)
+        instance = f"{os.getpid()}-{secrets.token_hex(4)}"
+        own = [spec.of_instance(f"{instance}.{number}") for number, spec in enumerate(specs)]
+        placed = placements(own, self._routes, self.transports)
         for transport in self.transports:
             mine = [spec for spec, where in placed if where is transport]
             names = [spec.topic.name for spec in mine] + [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypedDict, Unpack
 
 from .._core.capabilities import Need, check_allowed, check_needs
@@ -19,6 +19,9 @@ from .invoke import Invocation, compile_handler
 from .signature import MISSING
 
 Kind = Literal["event", "command", "request"]
+
+#: How the names of the groups of broadcasts begin.
+BROADCAST = "broadcast"
 
 
 class ResponderOptions(TypedDict, total=False):
@@ -47,7 +50,9 @@ class HandlerSpec:
 
     Attributes:
         topic: Where its messages come from; of a request, the endpoint's name and request type.
-        group: Under which name its instances share messages: of a command and a request, the topic's own name.
+        group: Under which name its instances share messages: of a command and a request, the topic's own name; of a
+            broadcast, the beginning of the name that each running instance makes for itself.
+        broadcast: Whether every running instance gets every message.
         retry: None: the bus's policy.
         publishes: Where its results go.
         response: The type of its replies, or of their parts; of a request only.
@@ -62,6 +67,7 @@ class HandlerSpec:
     invocation: Invocation
     response: Any | None = None
     streams: bool = False
+    broadcast: bool = False
     concurrency: int = CONCURRENCY_COUNT
     max_duration: Duration | None = None
     middleware: Sequence[Middleware] = ()
@@ -81,7 +87,17 @@ class HandlerSpec:
     @property
     def subscription(self) -> Subscription:
         """What a transport must open a feed for."""
-        return Subscription(pattern=self.topic.name, group=self.group, start=self.start, ordered=self.ordered)
+        return Subscription(
+            pattern=self.topic.name,
+            group=self.group,
+            start=self.start,
+            ordered=self.ordered,
+            temporary=self.broadcast,
+        )
+
+    def of_instance(self, name: str) -> HandlerSpec:
+        """Return what one running instance of a program is to run: of a broadcast, under a group of its own."""
+        return replace(self, group=f"{self.group}.{name}") if self.broadcast else self
 
     @property
     def requirements(self) -> tuple[Need, ...]:
@@ -92,6 +108,7 @@ class HandlerSpec:
             "redelivers_unsettled": self.kind != "request",
             "ordered_by_key": self.kind != "request" and self.ordered,
             "replay": not isinstance(self.start, str),
+            "broadcast": self.broadcast,
             "transactions": self.invocation.plan.takes_transaction,
         }
         wanted = dict.fromkeys([*(need for need, wanted in implied.items() if wanted), *self.needs])
@@ -104,19 +121,22 @@ def declare(
     kind: Kind,
     topic: Topic[Any] | Endpoint[Any, Any] | StreamEndpoint[Any, Any] | str,
     group: str | None = None,
+    broadcast: bool = False,
     **options: Unpack[HandlerOptions],
 ) -> HandlerSpec:
     """Check a handler and its options.
 
     Args:
         topic: Of a request, its endpoint.
-        group: None: named after the topic, as of commands and requests.
+        group: None: named after the topic, as of commands and requests; of a broadcast, made up when it runs.
 
     Raises:
         ConfigurationError: The function's signature does not fit the topic, or an option is not legal.
     """
     _check_topic(topic, kind)
     _check_options(options)
+    if kind == "event":
+        group = _group_of_events(group, options, broadcast=broadcast)
     publishes = options.get("publishes")
     response, body_type, streams = None, MISSING, isinstance(topic, StreamEndpoint)
     if isinstance(topic, Endpoint | StreamEndpoint):
@@ -150,6 +170,7 @@ def declare(
         invocation=invocation,
         response=response,
         streams=streams,
+        broadcast=broadcast,
         **options,
     )
 
@@ -174,6 +195,21 @@ def _check_topic(topic: object, kind: Kind) -> None:
         raise ConfigurationError(
             f"{name!r}: a {kind} is sent to one place, so its handler cannot have a wildcard"
         )
+
+
+def _group_of_events(group: str | None, options: HandlerOptions, *, broadcast: bool) -> str:
+    """Return the group of a subscription; a broadcast begins with what is new, unless told otherwise."""
+    if broadcast and group is not None:
+        raise ConfigurationError(
+            f"group={group!r} and broadcast=True: within a group each message goes to one instance, a broadcast "
+            "goes to all; leave one of them out"
+        )
+    if broadcast:
+        options.setdefault("start", "new")
+        return BROADCAST
+    if group is None:
+        raise ConfigurationError("group= is missing: name who shares the messages, or say broadcast=True")
+    return group
 
 
 def _check_options(options: HandlerOptions) -> None:

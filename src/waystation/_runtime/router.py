@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, overload
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from .._core.duration import Duration
 from .._core.errors import ConfigurationError
@@ -69,20 +69,34 @@ class Router:
     def subscribe(self, topic: Topic[B], *, group: str, **options: Unpack[HandlerOptions]) -> Handles[B]: ...
     @overload
     def subscribe(self, topic: str, *, group: str, **options: Unpack[HandlerOptions]) -> Handles[Any]: ...
+    @overload
     def subscribe(
-        self, topic: Topic[Any] | str, *, group: str, **options: Unpack[HandlerOptions]
+        self, topic: Topic[B], *, broadcast: Literal[True], **options: Unpack[HandlerOptions]
+    ) -> Handles[B]: ...
+    @overload
+    def subscribe(
+        self, topic: str, *, broadcast: Literal[True], **options: Unpack[HandlerOptions]
+    ) -> Handles[Any]: ...
+    def subscribe(
+        self,
+        topic: Topic[Any] | str,
+        *,
+        group: str | None = None,
+        broadcast: bool = False,
+        **options: Unpack[HandlerOptions],
     ) -> Handles[Any]:
         """Handle the events of a topic, or of all that fit a pattern.
 
         Args:
             group: Every group gets every message; within a group each message goes to one member.
+            broadcast: Instead of a group: every running instance of the program gets every message, from its start on.
             concurrency: Handlers that run at once in this process; 1 unless told.
             max_duration: The most that a call of the handler may take, its middleware included. It is cancelled then,
                 and has failed with `HandlerTimeout`. A plain function cannot be stopped: its lane waits for its end,
                 and it has failed all the same.
             middleware: Functions from handler to handler, the first one outermost.
             retry: What becomes of a message whose handler raised; else the bus's policy.
-            start: Where the group begins when it is new; `"earliest"` unless told.
+            start: Where the group begins when it is new; `"earliest"` unless told, `"new"` for a broadcast.
             ordered: Whether messages of one key are handled in order, also while one of them waits for a retry. They
                 are, unless it is False.
             publishes: Where what the handler returns is published, before its message is accepted.
@@ -91,7 +105,7 @@ class Router:
                 that does not is refused before any I/O.
             allow: What it may do without: `"ordered_by_key"`, `"redelivers_unsettled"`.
         """
-        return self._declares("event", topic, group, options)
+        return self._declares("event", topic, group, options, broadcast=broadcast)
 
     @overload
     def handle(self, topic: Topic[B], **options: Unpack[HandlerOptions]) -> Handles[B]: ...
@@ -180,13 +194,15 @@ class Router:
         topic: Topic[Any] | Endpoint[Any, Any] | StreamEndpoint[Any, Any] | str,
         group: str | None,
         options: ResponderOptions,  # or `HandlerOptions`, which are those and more
+        *,
+        broadcast: bool = False,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         known = ResponderOptions if kind == "request" else HandlerOptions
         check_names(options, known.__annotations__)
         options["middleware"] = (*self._shared, *options.get("middleware", ()))
 
         def decorate(function: Callable[..., Any], /) -> Callable[..., Any]:
-            spec = declare(function, kind=kind, topic=topic, group=group, **options)
+            spec = declare(function, kind=kind, topic=topic, group=group, broadcast=broadcast, **options)
             self._check(spec)
             self._specs.append(spec)
             return function
@@ -196,6 +212,8 @@ class Router:
     def _check(self, new: HandlerSpec) -> None:
         """Refuse a second handler for the same messages: each message of a group goes to one."""
         for spec in self._specs:
+            if spec.broadcast or new.broadcast:
+                continue
             if spec.group == new.group and overlap(spec.topic.name, new.topic.name):
                 raise ConfigurationError(
                     f"group {new.group!r} has two handlers for one message: {_shown(spec)} takes "

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from .._core.delivery import Delivery
 from .._core.errors import TransportError
+from .._core.inspection import Inspector
 from .._core.limits import RECONNECT_DELAY_S_MAX, RECONNECT_FIRST_DELAY_S
 from .._core.ports import Clock, Feed, Subscription, Topology, Transport
 from .._core.retry import RetryPolicy, describe
@@ -90,7 +91,11 @@ class Source:
         await self._clock.sleep(AGAIN.delay_s(self._failures, jitter=self._random()))
 
     async def close(self) -> None:
-        """Close the feed: what is unsettled goes back."""
+        """Close the feed: what is unsettled goes back. A group of this instance alone is forgotten."""
         feed, self.feed = self.feed, None
-        if feed is not None:
-            await feed.close()
+        if feed is None:
+            return
+        await feed.close()
+        group = self._subscription.group
+        if self._subscription.temporary and group is not None and isinstance(self._transport, Inspector):
+            await self._transport.remove_group(group)

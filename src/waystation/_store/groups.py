@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 import apsw
@@ -13,8 +14,13 @@ from .rows import fetch, fetch_one
 from .segment import DamagedSegment, decode_segment
 
 
-def declare(connection: apsw.Connection, log: Log, subscription: Subscription) -> int:
+def declare(
+    connection: apsw.Connection, log: Log, subscription: Subscription, *, expires: float | None = None
+) -> int:
     """Make a group on a topic or pattern, unless it is there; return the group's id.
+
+    Args:
+        expires: When a new group that is temporary ends, unless it is kept.
 
     A group that was there keeps its place. A new one begins where `subscription.start` says on the topics that exist,
     and at the beginning of topics that come later.
@@ -23,7 +29,10 @@ def declare(connection: apsw.Connection, log: Log, subscription: Subscription) -
     assert subscription.group is not None, "reply addresses have no group and are not declared"
     if not is_pattern(subscription.pattern):
         log.topic_id(subscription.pattern)
-    run("INSERT INTO bus_groups (name) VALUES (?) ON CONFLICT DO NOTHING", (subscription.group,))
+    run(
+        "INSERT INTO bus_groups (name, expires) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        (subscription.group, expires if subscription.temporary else None),
+    )
     group: int = run("SELECT id FROM bus_groups WHERE name = ?", (subscription.group,)).get
     run("INSERT INTO bus_subscription VALUES (?, ?) ON CONFLICT DO NOTHING", (group, subscription.pattern))
     for topic, _ in topics_matching(connection, subscription.pattern):
@@ -96,6 +105,19 @@ def remove(connection: apsw.Connection, name: str) -> bool:
         connection.execute(f"DELETE FROM bus_{table} WHERE group_id = ?", (found,))
     connection.execute("DELETE FROM bus_groups WHERE id = ?", (found,))
     return True
+
+
+def keep(connection: apsw.Connection, names: Iterable[str], expires: float) -> None:
+    """Let those of these groups that are temporary live until then."""
+    connection.executemany(
+        "UPDATE bus_groups SET expires = ? WHERE name = ? AND expires IS NOT NULL",
+        [(expires, name) for name in names],
+    )
+
+
+def expired(connection: apsw.Connection, now: float) -> list[str]:
+    """Return the names of temporary groups whose time is over."""
+    return [row[0] for row in fetch(connection, "SELECT name FROM bus_groups WHERE expires < ?", (now,))]
 
 
 def _ends(connection: apsw.Connection, topic: int) -> list[tuple[int, int]]:

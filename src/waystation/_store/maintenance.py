@@ -27,7 +27,7 @@ from .._core.limits import (
     UNREAD_RETENTION_S,
     WAL_ALARM_BYTES,
 )
-from . import members
+from . import groups, members
 from .clock import StoreClock
 from .database import connect, set_patience
 from .rows import fetch
@@ -163,6 +163,10 @@ class Maintenance:
             "SELECT 1 FROM bus_member WHERE heard < ? LIMIT 1", (now - MEMBER_LEASE_S,)
         ).get:
             members.sweep(connection, now)
+        for name in groups.expired(connection, now):
+            with connection:  # a savepoint, in which it is looked at again: its instance may be back
+                if name in groups.expired(connection, now):
+                    groups.remove(connection, name)
         if self._sweeps % _INBOX_EVERY_SWEEPS == 0:
             connection.execute("DELETE FROM bus_inbox WHERE seen < ?", (now - INBOX_RETENTION_S,))
         while self._has_spare_pages(connection) and not self._stopping:

@@ -46,7 +46,8 @@ CREATE UNIQUE INDEX bus_segment_place ON bus_segment (topic, partition, first);
 
 CREATE TABLE bus_groups (
     id   INTEGER PRIMARY KEY AUTOINCREMENT,     -- never used again: a feed may outlive its group
-    name TEXT NOT NULL UNIQUE
+    name TEXT NOT NULL UNIQUE,
+    expires REAL                                -- NULL: never; else unless its instance announces itself
 ) STRICT;
 
 CREATE TABLE bus_subscription (                     -- patterns, to be held against new topics

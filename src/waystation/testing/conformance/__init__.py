@@ -32,7 +32,7 @@ from .publishing import Publishing  # noqa: E402
 from .recurring import Recurs  # noqa: E402
 from .rules import RULES, Mark, Rule, mark_of, marked_tests, rule  # noqa: E402
 from .running import Running  # noqa: E402
-from .serving import Serving  # noqa: E402
+from .serving import Broadcasting, Serving  # noqa: E402
 from .settling import Settling  # noqa: E402
 from .sharing import Sharing  # noqa: E402
 from .timing import Timing  # noqa: E402
@@ -52,6 +52,7 @@ class TransportConformance(
     Recurs,
     Looking,
     Serving,
+    Broadcasting,
     Ending,
     Claiming,
     Suite,

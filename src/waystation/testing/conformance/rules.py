@@ -88,6 +88,7 @@ _LIST = (
     Rule(46, "time comes from the clock alone"),
     Rule(47, "what recurs is published once at each time", ("recurring",)),
     Rule(48, "processes know who serves a group", ("members",)),
+    Rule(49, "a group of one instance ends with it", ("broadcast",)),
 )
 
 RULES: Mapping[int, Rule] = MappingProxyType({each.number: each for each in _LIST})

@@ -43,6 +43,7 @@ _CAPABILITIES = Capabilities(
     inspectable=True,
     replay=True,
     members=True,
+    broadcast=True,
     deduplicates=True,
     recurring=True,
 )

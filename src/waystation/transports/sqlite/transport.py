@@ -16,6 +16,7 @@ from ..._core.delivery import Durability, SendOutcome
 from ..._core.duration import Instant, unix_time
 from ..._core.errors import ConfigurationError, Disconnected
 from ..._core.inspection import DeadInfo, GroupInfo, MemberInfo, RecurringInfo, ScheduledInfo, TopicInfo
+from ..._core.limits import TEMPORARY_GROUP_LEASE_S
 from ..._core.message import Message
 from ..._core.ports import Clock, Feed, Recurrence, Start, Subscription, Topology
 from ..._store import groups, inspect, leases, members, recurring
@@ -44,6 +45,7 @@ _CAPABILITIES = Capabilities(
     inspectable=True,
     replay=True,
     members=True,
+    broadcast=True,
     deduplicates=True,
     recurring=True,
 )
@@ -74,14 +76,14 @@ class SqliteTransport:
 
     async def declare(self, topology: Topology) -> None:
         """Make topics and groups exist. A reply address, which has no group, needs nothing in the file."""
-        desk = self._opened().desk
+        desk, now = self._opened().desk, self._opened().clock.now()
         named = [subscription for subscription in topology.subscriptions if subscription.group is not None]
 
         def work() -> None:
             for topic in topology.topics:
                 desk.log.topic_id(topic)
             for subscription in named:
-                groups.declare(desk.connection, desk.log, subscription)
+                groups.declare(desk.connection, desk.log, subscription, expires=now + TEMPORARY_GROUP_LEASE_S)
 
         known = await desk.read(lambda: all(groups.is_declared(desk.connection, one) for one in named))
         if topology.topics or not known:
@@ -175,7 +177,12 @@ class SqliteTransport:
         """Say how this process's subscriptions are, in place of what it said before."""
         opened = self._opened()
         connection, owner, now = opened.desk.connection, opened.name, opened.clock.now()
-        await opened.desk.write(lambda: members.announce(connection, owner, said, now))
+
+        def work() -> None:
+            members.announce(connection, owner, said, now)
+            groups.keep(connection, {member.group for member in said}, now + TEMPORARY_GROUP_LEASE_S)
+
+        await opened.desk.write(work)
 
     async def members(self) -> Sequence[MemberInfo]:
         """Return what processes have said lately."""
