@@ -48,6 +48,7 @@ from ._core.errors import (
 from ._core.liveness import Health, SubscriptionHealth
 from ._core.message import Message
 from ._core.ports import Handler, Middleware
+from ._core.rate import Rate
 from ._core.retry import Reject, RetryNow, RetryPolicy
 from ._core.topic import Endpoint, StreamEndpoint, Topic
 from ._runtime.blocking import BlockingBus
@@ -85,6 +86,7 @@ __all__ = [
     "MissingExtra",
     "NoResponder",
     "PendingReply",
+    "Rate",
     "Receipt",
     "Received",
     "Reject",

@@ -245,7 +245,7 @@ def test_an_option_that_does_not_exist_is_refused_with_the_one_that_was_meant() 
     with pytest.raises(ConfigurationError, match="no option 'concurency' here: did you mean 'concurrency'"):
         router.subscribe(orders, group="billing", **mistyped)
     with pytest.raises(
-        ConfigurationError, match="no option 'ordered' here; there are concurrency, max_duration"
+        ConfigurationError, match="no option 'ordered' here; there are concurrency, max_duration, rate"
     ):
         router.respond(quotes, **events_only)
 

@@ -49,6 +49,13 @@ CREDIT_BYTES_MAX: Final = 32 * 1024 * 1024
 #: enough that other members of the group find something to do.
 PREFETCH_WORK_S: Final = 0.25
 
+#: After a rest the handlers of a subscription with a rate may begin at once as many as come in so long, in seconds.
+RATE_BURST_S: Final = 0.1
+
+#: Beginnings that a rate allows are granted in slices of this length, in seconds, rather than one by one: a timer costs
+#: more than many a message.
+RATE_SLICE_S: Final = 0.05
+
 #: Highest priority of a message; 0 is normal. JMS and RabbitMQ's quorum queues count to 9 and further apart nobody
 #: can tell the difference.
 PRIORITY_MAX: Final = 9

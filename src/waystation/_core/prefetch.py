@@ -37,6 +37,7 @@ class Prefetch:
     Attributes:
         workers: Calls that can run at once: lanes.
         batch: Messages that one call takes.
+        most: Messages to hold unsettled at most.
         target: Messages to hold that are not handled yet, those being handled included.
         handling_s: Seconds per message in one lane, smoothed; 0 until measured.
         body_bytes: Mean size of a body, smoothed.
@@ -44,6 +45,7 @@ class Prefetch:
 
     workers: int
     batch: int = 1
+    most: int = CREDIT_MESSAGES_MAX
     target: int = 0
     handling_s: float = 0.0
     body_bytes: float = 0.0
@@ -51,7 +53,7 @@ class Prefetch:
     @property
     def least(self) -> int:
         """Messages without which a lane would stand idle."""
-        return min(self.workers * self.batch, CREDIT_MESSAGES_MAX // 2)
+        return min(self.workers * self.batch, self.most)
 
     def measured(self, messages: int, elapsed_s: float) -> Prefetch:
         """Take in that one lane handled so many messages in so many seconds."""
@@ -62,7 +64,7 @@ class Prefetch:
         work = self.workers * PREFETCH_WORK_S / max(handling_s, 1e-9)
         fitting = CREDIT_BYTES_MAX / max(self.body_bytes, 1.0)
         # Half of the credit: the other half is being settled while this one is handled.
-        wanted = int(min(work, fitting, CREDIT_MESSAGES_MAX // 2, 2 * max(self.target, self.least)))
+        wanted = int(min(work, fitting, self.most // 2, 2 * max(self.target, self.least)))
         return replace(self, target=max(wanted, self.least), handling_s=handling_s)
 
     def received(self, deliveries: Sequence[Delivery]) -> Prefetch:
@@ -87,7 +89,7 @@ class Prefetch:
         if waiting > self.low_water:
             return 0
         wanted = min(target - waiting, BATCH_MESSAGES_MAX)
-        credit = CREDIT_MESSAGES_MAX - unsettled
+        credit = self.most - unsettled
         return 0 if credit * 2 < wanted else min(wanted, credit)
 
     @property

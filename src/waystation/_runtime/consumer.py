@@ -17,16 +17,19 @@ from typing import Any
 from .._core.delivery import Delivery
 from .._core.duration import seconds
 from .._core.errors import SettlementLost
-from .._core.limits import DRAIN_SETTLE_ATTEMPTS_MAX
+from .._core.limits import CREDIT_MESSAGES_MAX, DRAIN_SETTLE_ATTEMPTS_MAX
 from .._core.liveness import Sight
 from .._core.ports import Transport
 from .._core.prefetch import Prefetch
+from .._core.rate import Rate
 from .._core.retry import describe
 from .context import Runtime
 from .deadline import Deadline
 from .handlers import HandlerSpec
+from .intake import Intake
 from .keeper import LeaseKeeper
 from .lanes import Lanes
+from .limiter import Limiter
 from .pipeline import make_runner
 from .results import Outcome, Results
 from .source import AGAIN, Source
@@ -65,13 +68,13 @@ class Consumer:
         self.transport = transport
         self._runtime = runtime
         self._to_settle = asyncio.Event()
-        self._room = asyncio.Event()
         verdicts = Verdicts(spec, runtime, transport.capabilities.message_bytes_max)
         self._results = Results(spec, verdicts, self._to_settle.set)
         clock = runtime.clock
         self._call_s = 0.0 if spec.max_duration is None else seconds(spec.max_duration)
         self._deadline = Deadline(self._call_s, clock, spec.name) if self._call_s else None
         runner = make_runner(spec, transport, runtime, verdicts, self._results, self._deadline)
+        self._limiter = None if spec.rate is None else Limiter(Rate.of(spec.rate), clock)
         self._lanes = Lanes(
             spec.concurrency,
             ordered=spec.ordered,
@@ -80,11 +83,13 @@ class Consumer:
             name=spec.name,
             on_progress=self._progress,
             before_run=None if self._deadline is None else self._deadline.watch,
+            limiter=self._limiter,
         )
         self._keeper = LeaseKeeper(
             self._lanes, clock, feed=lambda: self._source.feed, unsettled=self._unsettled, name=spec.name
         )
-        self._prefetch = Prefetch(spec.concurrency, runner.appetite)
+        prefetch = Prefetch(spec.concurrency, runner.appetite, spec.prefetch or CREDIT_MESSAGES_MAX)
+        self._intake = Intake(prefetch, self._lanes, self._limiter, clock, unsettled=self._unsettled_count)
         self._settling: Sequence[Outcome] = ()
         self._source = Source(spec.name, spec.subscription, transport, clock=clock, random=runtime.random)
         self._tasks: list[asyncio.Task[None]] = []
@@ -177,6 +182,8 @@ class Consumer:
                 await _end(task)
             if self._deadline is not None:
                 self._deadline.close()
+            if self._limiter is not None:
+                self._limiter.close()
             await self._source.close()
         return abandoned
 
@@ -213,11 +220,7 @@ class Consumer:
     async def _fetch(self) -> None:
         source = self._source
         while True:
-            limit = self._prefetch.limit(waiting=self._lanes.waiting, unsettled=self._unsettled_count())
-            if limit == 0:
-                self._room.clear()
-                await self._room.wait()
-                continue
+            limit = await self._intake.turn()
             try:
                 if source.trouble:
                     await self._reopen()
@@ -225,7 +228,7 @@ class Consumer:
             except Exception as error:  # noqa: BLE001 - a consumer never dies silently, whatever a transport raises
                 await source.failed(error)
                 continue
-            self._prefetch = self._prefetch.received(deliveries)
+            self._intake.received(deliveries)
             self._lanes.give(self._results.admit(deliveries))
             await asyncio.sleep(0)  # the lanes begin before the next fetch does
 
@@ -238,11 +241,7 @@ class Consumer:
     def _progress(self, handled: int, elapsed_s: float) -> bool:
         """Called by a lane after each run; returns whether the next fetch should begin while there is still work."""
         self._handled += handled
-        self._prefetch = self._prefetch.measured(handled, elapsed_s)
-        due = self._lanes.waiting <= self._prefetch.low_water and not self._room.is_set()
-        if due:
-            self._room.set()
-        return due
+        return self._intake.progress(handled, elapsed_s)
 
     def _unsettled_count(self) -> int:
         return self._lanes.waiting + self._results.waiting + len(self._settling)
@@ -263,7 +262,7 @@ class Consumer:
             if await self._settle_batch(batch):
                 self._results.settled(batch)
             self._settling = ()
-            self._room.set()
+            self._intake.ring()
 
     async def _settle_batch(self, batch: Sequence[Outcome]) -> bool:
         """Settle until it is done or its leases are gone; say whether it is done."""

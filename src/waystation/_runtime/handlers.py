@@ -10,8 +10,9 @@ from .._core.capabilities import Need, check_allowed, check_needs
 from .._core.codec import check_type
 from .._core.duration import Duration, seconds
 from .._core.errors import ConfigurationError
-from .._core.limits import CONCURRENCY_COUNT
+from .._core.limits import CONCURRENCY_COUNT, CREDIT_MESSAGES_MAX
 from .._core.ports import Middleware, Start, Subscription
+from .._core.rate import Rate
 from .._core.retry import RetryPolicy
 from .._core.topic import Endpoint, StreamEndpoint, Topic, check_name, is_pattern
 from .._core.url import did_you_mean
@@ -29,6 +30,8 @@ class ResponderOptions(TypedDict, total=False):
 
     concurrency: int
     max_duration: Duration | None
+    rate: Rate | str | None
+    prefetch: int | None
     middleware: Sequence[Middleware]
 
 
@@ -70,6 +73,8 @@ class HandlerSpec:
     broadcast: bool = False
     concurrency: int = CONCURRENCY_COUNT
     max_duration: Duration | None = None
+    rate: Rate | str | None = None
+    prefetch: int | None = None
     middleware: Sequence[Middleware] = ()
     retry: RetryPolicy | None = None
     start: Start = "earliest"
@@ -219,6 +224,14 @@ def _check_options(options: HandlerOptions) -> None:
     max_duration = options.get("max_duration")
     if max_duration is not None and not seconds(max_duration, name="max_duration"):
         raise ConfigurationError(f"max_duration={max_duration!r} leaves a handler no time: give it some")
+    rate, prefetch, batch = options.get("rate"), options.get("prefetch"), options.get("batch") or 1
+    if rate is not None:
+        Rate.of(rate)
+    if prefetch is not None and prefetch not in range(max(concurrency, batch), CREDIT_MESSAGES_MAX + 1):
+        raise ConfigurationError(
+            f"prefetch={prefetch!r} must be from {max(concurrency, batch)}, what the handlers can do at once, to "
+            f"{CREDIT_MESSAGES_MAX:,}"
+        )
     if publishes is not None and (not isinstance(publishes, Topic) or is_pattern(publishes.name)):
         raise ConfigurationError(f"publishes={publishes!r} must be a Topic whose name has no wildcard")
     check_needs(options.get("needs", ()), what="needs")

@@ -95,7 +95,8 @@ class InboxRunner:
 
     async def run(self, lane: Lane, size: int) -> int:
         """See `Runner`. Cancelled, the transaction is rolled back."""
-        most = 1 if lane.alone else self._spec.batch or INBOX_MESSAGES_MAX
+        most = size if self._spec.rate is not None else INBOX_MESSAGES_MAX
+        most = 1 if lane.alone else self._spec.batch or most
         chosen = list(islice(lane.pending, most))
         lane.taken = len(chosen)
         try:

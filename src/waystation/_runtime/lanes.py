@@ -22,6 +22,7 @@ from .._core.limits import LANE_SLICE_S
 from .._core.ports import Clock
 from .._core.prefetch import run_size
 from .lane import LANE, Lane, LeaseLost, Runner
+from .limiter import Limiter
 
 
 class Lanes:
@@ -33,6 +34,7 @@ class Lanes:
         on_progress: Called after each run with the number of messages and the seconds that it took; returns whether
             somebody waits for a turn of the event loop.
         before_run: Called with a lane before each of its runs.
+        limiter: What may begin, if that is limited.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Lanes:
         name: str,
         on_progress: Callable[[int, float], bool],
         before_run: Callable[[Lane], object] | None = None,
+        limiter: Limiter | None = None,
     ) -> None:
         self._lanes = [Lane() for _ in range(count)]
         self._shared: deque[Delivery] = deque()
@@ -55,6 +58,7 @@ class Lanes:
         self._name = name
         self._on_progress = on_progress
         self._before_run = before_run
+        self._limiter = limiter
         self._stopping = False
 
     def start(self) -> list[asyncio.Task[None]]:
@@ -85,6 +89,11 @@ class Lanes:
     def waiting(self) -> int:
         """Deliveries not handled yet, those being handled included."""
         return len(self._shared) + len(self._behind) + sum([len(lane.pending) for lane in self._lanes])
+
+    @property
+    def idle(self) -> int:
+        """Deliveries not handled yet and not being handled."""
+        return self.waiting - self.running
 
     @property
     def running(self) -> int:
@@ -143,7 +152,7 @@ class Lanes:
         lane.task = asyncio.current_task()
         LANE.set(lane)
         size = least = self._runner.appetite
-        monotonic, slice_s = self._monotonic, 0.0
+        monotonic, limiter, granted, slice_s = self._monotonic, self._limiter, 0, 0.0
         while True:
             if self._shared:
                 self._share(lane, size)
@@ -154,10 +163,18 @@ class Lanes:
                 await lane.awake.wait()
                 slice_s = 0.0
                 continue
+            if limiter is not None:
+                granted = limiter.take(lane, min(size, len(lane.pending)))
+                if not granted:
+                    lane.awake.clear()
+                    await lane.awake.wait()
+                    continue
             if self._before_run is not None:
                 self._before_run(lane)
             started = monotonic()
-            handled = await self._runner.run(lane, size)
+            handled = await self._runner.run(lane, granted or size)
+            if limiter is not None:
+                limiter.settle(granted - handled)
             lane.recover()  # from an interruption that the handler caught
             if lane.lost:
                 lane.forget(lane.lost)

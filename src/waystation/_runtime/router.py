@@ -94,6 +94,10 @@ class Router:
             max_duration: The most that a call of the handler may take, its middleware included. It is cancelled then,
                 and has failed with `HandlerTimeout`. A plain function cannot be stopped: its lane waits for its end,
                 and it has failed all the same.
+            rate: How often the handlers of this process begin, at most: `"100/s"`, `"10/m"`, or a `Rate`. What has to
+                wait is not fetched meanwhile.
+            prefetch: Messages held unsettled at most. Without it as many as are handled in a quarter of a second, up to
+                4,000.
             middleware: Functions from handler to handler, the first one outermost.
             retry: What becomes of a message whose handler raised; else the bus's policy.
             start: Where the group begins when it is new; `"earliest"` unless told, `"new"` for a broadcast.

@@ -1,0 +1,73 @@
+"""`Intake`: when a subscription fetches, and how much. What is fetched has a lease, and waits for nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from .._core.delivery import Delivery
+from .._core.ports import Clock
+from .._core.prefetch import Prefetch
+from .lanes import Lanes
+from .limiter import Limiter
+
+
+class Intake:
+    """Decides for one subscription.
+
+    Args:
+        unsettled: How many deliveries were received and are not settled.
+    """
+
+    def __init__(
+        self,
+        prefetch: Prefetch,
+        lanes: Lanes,
+        limiter: Limiter | None,
+        clock: Clock,
+        *,
+        unsettled: Callable[[], int],
+    ) -> None:
+        self._prefetch = prefetch
+        self._lanes = lanes
+        self._limiter = limiter
+        self._clock = clock
+        self._unsettled = unsettled
+        self._bell = asyncio.Event()
+
+    async def turn(self) -> int:
+        """Wait until something should be fetched; return how much."""
+        while (limit := self._limit()) <= 0:
+            self._bell.clear()
+            if self._limiter is None or limit == 0:
+                await self._bell.wait()
+                continue
+            timer = self._clock.call_later(self._limiter.wait_s(self._lanes.idle), self._bell.set)
+            try:
+                await self._bell.wait()
+            finally:
+                timer.cancel()
+        return limit
+
+    def received(self, deliveries: Sequence[Delivery]) -> None:
+        """Take in what was fetched."""
+        self._prefetch = self._prefetch.received(deliveries)
+
+    def progress(self, handled: int, elapsed_s: float) -> bool:
+        """Take in a lane's run; say whether the next fetch should begin while there is still work."""
+        self._prefetch = self._prefetch.measured(handled, elapsed_s)
+        due = self._lanes.waiting <= self._prefetch.low_water and not self._bell.is_set()
+        if due:
+            self._bell.set()
+        return due
+
+    def ring(self) -> None:
+        """Look again: something was settled."""
+        self._bell.set()
+
+    def _limit(self) -> int:
+        """How much to fetch now; 0: nothing before something ends; less: nothing before some time has passed."""
+        limit = self._prefetch.limit(waiting=self._lanes.waiting, unsettled=self._unsettled())
+        if self._limiter is None or limit == 0:
+            return limit
+        return min(limit, self._limiter.room(self._lanes.idle)) or -1
