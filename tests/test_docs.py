@@ -108,6 +108,8 @@ def execute(command: str, directory: Path) -> str:
     """Run a shell command with our interpreter first on the path, and return what it printed."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = {**os.environ, "PATH": path, "COLUMNS": "100", "NO_COLOR": "1"}
+    # As for a reader who has installed it: here the package may be older than its folder.
+    environment["PYTEST_PLUGINS"] = "waystation.testing.plugin"
     done = subprocess.run(
         command,
         check=False,

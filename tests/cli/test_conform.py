@@ -38,5 +38,7 @@ def test_a_file_is_never_touched(shop: Shop, tmp_path: Path) -> None:
 
 
 def test_what_is_no_rule_is_refused(shop: Shop) -> None:
-    assert "they are C-01 to C-" in shop.type_outside("conform", "memory://", "--only", "C-99", status=2).stderr
+    assert (
+        "they are C-01 to C-" in shop.type_outside("conform", "memory://", "--only", "C-99", status=2).stderr
+    )
     assert "is not a URL" in shop.type_outside("conform", "shop", status=2).stderr

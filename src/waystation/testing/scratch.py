@@ -30,8 +30,11 @@ class Scratch:
 
 
 @contextmanager
-def scratch(url: str) -> Iterator[Scratch]:
+def scratch(url: str, *, folder: Path | None = None) -> Iterator[Scratch]:
     """Make media of a URL's kind and with its options. What is at the URL itself is neither read nor written.
+
+    Args:
+        folder: Where to make them; None: beside the URL's file, on the same disk.
 
     Raises:
         ConfigurationError: The URL is of a kind of which nobody here can make another.
@@ -47,9 +50,9 @@ def scratch(url: str) -> Iterator[Scratch]:
             "test: subclass waystation.testing.conformance.TransportConformance, which says so, and run pytest"
         )
     file = Path(unquote(parsed.path)).absolute()
-    folder = Path(tempfile.mkdtemp(prefix=f"{file.name}.conform-", dir=file.parent))
+    mine = Path(tempfile.mkdtemp(prefix=f"{file.name}.conform-", dir=folder or file.parent))
     query = f"?{parsed.parts.query}" if parsed.parts.query else ""
     try:
-        yield Scratch((f"sqlite:///{quote(str(folder))}/{n}.db{query}" for n in itertools.count(1)), folder)
+        yield Scratch((f"sqlite:///{quote(str(mine))}/{n}.db{query}" for n in itertools.count(1)), mine)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(mine, ignore_errors=True)
