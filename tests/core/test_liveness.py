@@ -160,6 +160,7 @@ def test_a_backlog_is_that_of_one_group_on_what_its_pattern_fits() -> None:
     assert backlog_of("billing", "orders.placed", infos) == Backlog(known=True, ready=2, in_flight=3)
     assert not backlog_of("billing", "orders.lost", infos).known
     assert backlog_of("billing", "bills.*", infos).known, "a pattern may have no topic yet"
+    assert not backlog_of("billing", "bills.*", infos, gone={"billing"}).known
 
 
 def of(state: State) -> SubscriptionHealth:

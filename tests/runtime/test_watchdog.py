@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -225,3 +226,31 @@ async def test_a_process_says_which_groups_it_serves_when_that_changes_and_now_a
         (member,) = await transport.members()
         assert member.heard >= heard + 4 * MEMBER_RENEWAL_S
     assert not await transport.members()
+
+
+@pytest.mark.parametrize("pattern", ["orders.placed", "orders.#"])
+async def test_a_group_that_another_process_removed_from_the_file_is_declared_anew(
+    tmp_path: Path, pattern: str
+) -> None:
+    clock, seen = VirtualClock(), asyncio.Queue[int]()
+    url = f"sqlite:///{tmp_path}/shop.db"
+    bus = Bus(url, clock=clock)
+
+    @bus.subscribe(pattern, group="billing", start="new")
+    async def charge(order: Order) -> None:
+        seen.put_nowait(order.number)
+
+    async with bus.running(), Bus(url, clock=clock) as other:
+        await other.publish(orders, Order(1))
+        assert await seen.get() == 1
+        await other.inspector().remove_group("billing")
+        while await groups(other) == []:
+            await clock.advance(LOOK_S)
+        await other.publish(orders, Order(3))
+        assert await seen.get() == 3
+        while not bus.health().ready:
+            await clock.advance(LOOK_S)
+
+
+async def groups(bus: Bus) -> list[str]:
+    return [member.group for member in await bus.inspector().groups()]

@@ -116,10 +116,13 @@ class MemberInfo:
 class Roster(Protocol):
     """A transport by which processes know of each other (`capabilities.members`)."""
 
-    async def announce(self, members: Sequence[MemberInfo], /) -> None:
+    async def announce(self, members: Sequence[MemberInfo], /) -> Sequence[str]:
         """Say how this process is, in place of what it said before; nothing: that it serves nobody any more.
 
         What is not said again within `MEMBER_LEASE_S` is forgotten.
+
+        Returns:
+            Groups among them that are not there: somebody has removed them.
         """
 
     async def members(self) -> Sequence[MemberInfo]:

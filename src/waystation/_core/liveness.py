@@ -8,7 +8,7 @@ delivered something, or the medium has said that nothing waits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .inspection import GroupInfo, State
@@ -169,11 +169,18 @@ class Watch:
         )
 
 
-def backlog_of(group: str, pattern: str, infos: Sequence[GroupInfo]) -> Backlog:
-    """Return what waits for a group on the topics that fit a pattern."""
+def backlog_of(
+    group: str, pattern: str, infos: Sequence[GroupInfo], *, gone: Collection[str] = ()
+) -> Backlog:
+    """Return what waits for a group on the topics that fit a pattern.
+
+    Args:
+        gone: Groups of which it is known that they are not there.
+    """
     mine = [info for info in infos if info.group == group and matches(pattern, info.topic)]
     return Backlog(
-        known=bool(mine) or is_pattern(pattern),  # of a pattern there may be no topic yet
+        # Of a pattern there may be no topic yet.
+        known=group not in gone and (bool(mine) or is_pattern(pattern)),
         ready=sum(info.ready for info in mine),
         in_flight=sum(info.in_flight for info in mine),
     )

@@ -29,6 +29,7 @@ class Watchdog:
         self._patience_s = patience_s
         now_s = clock.monotonic()
         self._watches = {consumer: Watch(since_s=now_s, moved_s=now_s) for consumer in consumers}
+        self._gone: set[str] = set()
         self._told: list[tuple[str, str, str]] = []
         self._told_s = float("-inf")
         self._task = asyncio.create_task(self._run(), name="waystation watchdog")
@@ -98,6 +99,7 @@ class Watchdog:
         if told == self._told and now_s - self._told_s < MEMBER_RENEWAL_S:
             return
         self._told, self._told_s = told, now_s
+        self._gone.clear()
         for transport in {consumer.transport for consumer in self._watches}:
             members = [
                 MemberInfo(
@@ -113,7 +115,7 @@ class Watchdog:
             ]
             if isinstance(transport, Roster):
                 try:
-                    await transport.announce(members)
+                    self._gone.update(await transport.announce(members))
                 except Exception as error:  # noqa: BLE001 - whatever a transport raises, the watch goes on
                     _log.debug("a medium does not take what is said: %s", describe(error))
 
@@ -127,7 +129,7 @@ class Watchdog:
                 groups[transport] = await _groups_of(transport)
             infos = groups[transport]
             if infos is not None:
-                found[consumer] = backlog_of(spec.group, spec.topic.name, infos)
+                found[consumer] = backlog_of(spec.group, spec.topic.name, infos, gone=self._gone)
         return found
 
 

@@ -25,7 +25,8 @@ _FREE_CURSORS = """
            coalesce(c.token, 0), p.ends, EXISTS (SELECT 1 FROM bus_pending
                WHERE group_id = ?1 AND topic = ?2 AND partition = p.number AND key IS NOT NULL)
     FROM bus_partition p LEFT JOIN bus_cursor c ON c.group_id = ?1 AND c.topic = p.topic AND c.partition = p.number
-    WHERE p.topic = ?2 AND coalesce(c.next, 0) < p.ends AND (c.owner IS NULL OR c.deadline <= ?3)"""
+    WHERE p.topic = ?2 AND coalesce(c.next, 0) < p.ends AND (c.owner IS NULL OR c.deadline <= ?3)
+        AND (c.next IS NOT NULL OR EXISTS (SELECT 1 FROM bus_membership WHERE topic = ?2 AND group_id = ?1))"""
 _SEGMENT_AT = "SELECT max(first) FROM bus_segment WHERE topic = ? AND partition = ? AND first <= ?"
 _WITH_WORK = """
     SELECT m.topic FROM bus_membership m JOIN bus_partition p ON p.topic = m.topic

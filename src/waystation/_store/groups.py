@@ -107,12 +107,14 @@ def remove(connection: apsw.Connection, name: str) -> bool:
     return True
 
 
-def keep(connection: apsw.Connection, names: Iterable[str], expires: float) -> None:
-    """Let those of these groups that are temporary live until then."""
+def keep(connection: apsw.Connection, names: Iterable[str], expires: float) -> list[str]:
+    """Let those of these groups that are temporary live until then; return those that are not there."""
+    gone = [name for name in names if group_id(connection, name) is None]
     connection.executemany(
         "UPDATE bus_groups SET expires = ? WHERE name = ? AND expires IS NOT NULL",
         [(expires, name) for name in names],
     )
+    return gone
 
 
 def expired(connection: apsw.Connection, now: float) -> list[str]:

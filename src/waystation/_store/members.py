@@ -44,7 +44,12 @@ def members(connection: apsw.Connection, now: float) -> list[MemberInfo]:
 
 
 def forget(connection: apsw.Connection, pid: int) -> None:
-    """Forget what a dead process has said."""
+    """Forget what a dead process has said, and let the groups that were for it alone end."""
+    connection.execute(
+        """UPDATE bus_groups SET expires = 0
+           WHERE expires IS NOT NULL AND name IN (SELECT group_name FROM bus_member WHERE pid = ?)""",
+        (pid,),
+    )
     connection.execute("DELETE FROM bus_member WHERE pid = ?", (pid,))
 
 

@@ -19,7 +19,8 @@ class Serving(Suite):
         """What it says takes the place of what it said before; what it says no more is forgotten."""
         async with self.world() as world:
             said = [_member(world, "billing", "orders.#"), _member(world, "audit", "orders.placed")]
-            await _roster(world).announce(said)
+            await world.declare("audit")
+            assert await _roster(world).announce(said) == ["billing"], "this group is not there"
             heard = replace(said[1], heard=world.clock.time()), replace(said[0], heard=world.clock.time())
             assert tuple(await _roster(world).members()) == heard
             stalled = replace(said[0], state="stalled", reason="12 messages wait")

@@ -284,9 +284,11 @@ class MemoryTransport:
 
     # --- members ---------------------------------------------------------------------------------------------
 
-    async def announce(self, said: Sequence[MemberInfo], /) -> None:
-        """Say how this process's subscriptions are, in place of what it said before."""
+    async def announce(self, said: Sequence[MemberInfo], /) -> Sequence[str]:
+        """Say how this process's subscriptions are, in place of what it said before; return groups that are gone."""
         self._members = [replace(member, heard=self.clock.time()) for member in said]
+        known = {group for group, _ in self._subscriptions}
+        return [group for group in dict.fromkeys(member.group for member in said) if group not in known]
 
     async def members(self) -> Sequence[MemberInfo]:
         """Return what this process has said lately: there is no other."""

@@ -173,16 +173,17 @@ class SqliteTransport:
 
     # --- Roster ------------------------------------------------------------------------------------------------
 
-    async def announce(self, said: Sequence[MemberInfo], /) -> None:
-        """Say how this process's subscriptions are, in place of what it said before."""
+    async def announce(self, said: Sequence[MemberInfo], /) -> Sequence[str]:
+        """Say how this process's subscriptions are, in place of what it said before; return groups that are gone."""
         opened = self._opened()
         connection, owner, now = opened.desk.connection, opened.name, opened.clock.now()
 
-        def work() -> None:
+        def work() -> list[str]:
             members.announce(connection, owner, said, now)
-            groups.keep(connection, {member.group for member in said}, now + TEMPORARY_GROUP_LEASE_S)
+            served = dict.fromkeys(member.group for member in said)
+            return groups.keep(connection, served, now + TEMPORARY_GROUP_LEASE_S)
 
-        await opened.desk.write(work)
+        return await opened.desk.write(work)
 
     async def members(self) -> Sequence[MemberInfo]:
         """Return what processes have said lately."""
