@@ -111,6 +111,13 @@ RUNTIME = (
 
 MEMORY = (
     Mutant(
+        "memory: what is not urgent is starved",
+        "transports/memory/urgent.py",
+        "        if next(self._turns) % PRIORITY_TURNS_COUNT:\n",
+        "        if True:\n",
+        (CONFORMANCE + "test_c24_nobody_is_starved",),
+    ),
+    Mutant(
         "memory: a lease that ended can still settle",
         "transports/memory/place.py",
         "        lease.open, lease.lost = set(), lease.open\n",

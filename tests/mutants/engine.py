@@ -170,6 +170,23 @@ PUBLISHING_ONCE = (
     ),
 )
 
+PRIORITIES = (
+    Mutant(
+        "what is not urgent is starved",
+        "transports/sqlite/feed.py",
+        "oldest_first=next(self._turns) % PRIORITY_TURNS_COUNT == 0,",
+        "oldest_first=False,",
+        (CONFORMANCE + "test_c24_nobody_is_starved",),
+    ),
+    Mutant(
+        "priorities change nothing",
+        "_store/claim.py",
+        "        rows.sort(key=lambda row: -priority_of(row[0]))\n",
+        "        pass\n",
+        (CONFORMANCE + "test_c24_the_highest_priority_comes_first",),
+    ),
+)
+
 LEASING = (
     Mutant(
         "a range is not fenced",
@@ -315,4 +332,4 @@ KEEPING = (
     ),
 )
 
-ENGINE = (*RECURRING, *FLUSHING, *PUBLISHING_ONCE, *LEASING, *KEEPING)
+ENGINE = (*RECURRING, *FLUSHING, *PUBLISHING_ONCE, *PRIORITIES, *LEASING, *KEEPING)

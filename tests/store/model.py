@@ -38,6 +38,7 @@ class Entry:
 
     id: str
     key: str | None
+    priority: int
     number: int  # order of acceptance
     due: float = 0.0
     attempts: int = 0  # counted so far
@@ -85,7 +86,7 @@ class Ledger:
     def accept(self, messages: Iterable[Message]) -> None:
         for message in messages:
             assert message.id not in self.entries, f"{message.id} was accepted twice"
-            self.entries[message.id] = Entry(message.id, message.key, len(self.entries))
+            self.entries[message.id] = Entry(message.id, message.key, message.priority, len(self.entries))
 
     def deliver(
         self, member: object, deliveries: Sequence[Delivery], now: float, deadline: float
@@ -119,7 +120,9 @@ class Ledger:
         assert entry.due <= now, f"{entry.id} came {entry.due - now} s early"
         if self.ordered and entry.key is not None:
             for earlier in self.in_state("owed"):
-                if earlier.key != entry.key or earlier.number >= entry.number or entry.id in earlier.exempt:
+                if (earlier.key, earlier.priority) != (entry.key, entry.priority):
+                    continue
+                if earlier.number >= entry.number or entry.id in earlier.exempt:
                     continue
                 hold = earlier.hold
                 in_same_hands = hold is not None and hold.member is member and hold.is_live(now)

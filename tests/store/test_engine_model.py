@@ -106,7 +106,7 @@ class Engine(RuleBasedStateMachine):
         self.path = Path(self.folder.name) / "bus.db"
         create(self.path)
         self.now = 1000.0
-        self.ids = itertools.count()
+        self.ids, self.turns = itertools.count(), itertools.count()
         self.pids = itertools.count(100)
         self.processes = [self.start() for _ in range(self.processes_count)]
         self.zombies: list[tuple[str, list[Hold]]] = []
@@ -130,11 +130,17 @@ class Engine(RuleBasedStateMachine):
         who=st.integers(0, 2),
         topic=st.sampled_from(TOPICS),
         keys=st.lists(st.sampled_from(KEYS), min_size=1, max_size=8),
+        priority=st.sampled_from([0, 0, 0, 3, 9]),
         delay=st.sampled_from([None, None, None, 4.0]),
     )
-    def publish(self, who: int, topic: str, keys: list[str | None], delay: float | None) -> None:
+    def publish(
+        self, who: int, topic: str, keys: list[str | None], priority: int, delay: float | None
+    ) -> None:
         due = None if delay is None else self.now + delay
-        batch = [Message(f"m{next(self.ids)}", topic, b"x", key=key, deliver_at=due) for key in keys]
+        batch = [
+            Message(f"m{next(self.ids)}", topic, b"x", key=key, deliver_at=due, priority=priority)
+            for key in keys
+        ]
         process = self.processes[who]
         process.write(lambda: process.log.append(batch, self.now))
         if due is None:
@@ -182,7 +188,10 @@ class Engine(RuleBasedStateMachine):
         if topic_id is None:
             return 0
         ledger = self.ledgers[place]
-        member = Member(self.group_ids[group], process.owner(group), ledger.ordered)
+        oldest_first = next(self.turns) % 3 == 0
+        member = Member(
+            self.group_ids[group], process.owner(group), ledger.ordered, oldest_first=oldest_first
+        )
         deadline = self.now + LEASE_S
         process.connection.execute("BEGIN IMMEDIATE")
         found = claim(process.log, process.connection, member, topic_id, limit, self.now, deadline)

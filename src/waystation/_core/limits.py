@@ -60,6 +60,10 @@ RATE_SLICE_S: Final = 0.05
 #: can tell the difference.
 PRIORITY_MAX: Final = 9
 
+#: Of so many turns at taking messages of several priorities, one takes the oldest first, so that none is starved: a
+#: tenth for what is not urgent delays what is by no more than that.
+PRIORITY_TURNS_COUNT: Final = 10
+
 #: Messages of one `publish_many` that are encoded between two turns of the event loop: half a millisecond, so that the
 #: commit of a batch does not wait for the encoding of the next.
 SEND_RUN_MESSAGES_MAX: Final = 250

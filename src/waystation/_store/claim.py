@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 import apsw
 
 from .._core.delivery import Delivery, first_deliveries
+from .._core.limits import PARTITIONS_COUNT
 from .._core.message import BYTES, Message
 from .leases import PendingLease, RangeLease, Stretch, bitmap_bytes
-from .log import Log
+from .log import Log, priority_of
 from .pending import blocked_keys, bury, park, take_due
 from .rows import Row, fetch
 from .segment import DamagedSegment
@@ -26,7 +27,9 @@ _FREE_CURSORS = """
                WHERE group_id = ?1 AND topic = ?2 AND partition = p.number AND key IS NOT NULL)
     FROM bus_partition p LEFT JOIN bus_cursor c ON c.group_id = ?1 AND c.topic = p.topic AND c.partition = p.number
     WHERE p.topic = ?2 AND coalesce(c.next, 0) < p.ends AND (c.owner IS NULL OR c.deadline <= ?3)
-        AND (c.next IS NOT NULL OR EXISTS (SELECT 1 FROM bus_membership WHERE topic = ?2 AND group_id = ?1))"""
+        AND (c.next IS NOT NULL OR EXISTS (SELECT 1 FROM bus_membership WHERE topic = ?2 AND group_id = ?1))
+    ORDER BY p.number"""
+_COMMIT_OF = "SELECT id FROM bus_segment WHERE topic = ? AND partition = ? AND first + count > ? ORDER BY first LIMIT 1"
 _SEGMENT_AT = "SELECT max(first) FROM bus_segment WHERE topic = ? AND partition = ? AND first <= ?"
 _WITH_WORK = """
     SELECT m.topic FROM bus_membership m JOIN bus_partition p ON p.topic = m.topic
@@ -65,12 +68,13 @@ class Member:
     ordered: bool
     busy: bool = False
     careful: bool = False  # read under the write lock, after a plain range could not be read
+    oldest_first: bool = False  # whatever the priorities: it is the turn of those that wait
 
 
 def claim(
     log: Log, connection: apsw.Connection, member: Member, topic: int, limit: int, now: float, deadline: float
 ) -> Claim:
-    """Lease up to `limit` messages of one topic until `deadline`. Due retries come first.
+    """Lease up to `limit` messages of one topic until `deadline`. Due retries come first, then higher priorities.
 
     Suspects are returned only to a member that holds nothing else, and nothing else with them; a member that does hold
     something gets nothing more, so that it soon will.
@@ -86,7 +90,10 @@ def claim(
         found.more = not deliveries
         return found
     rows = fetch(connection, _FREE_CURSORS, (member.group, topic, now))
+    several_priorities = bool(rows) and rows[-1][0] >= PARTITIONS_COUNT
     rows.sort(key=_least_recently_leased)
+    if several_priorities:
+        _sort_by_priority(connection, member, topic, rows)
     for row in rows:
         room = limit - found.count
         if room <= 0:
@@ -261,6 +268,14 @@ def _park_blocked(connection: apsw.Connection, lease: RangeLease, messages: list
         if message.key in blocked and not lease.is_settled(place):
             park(connection, lease, place, message, attempt=0, due=None)
             lease.done |= 1 << (place - lease.next)
+
+
+def _sort_by_priority(connection: apsw.Connection, member: Member, topic: int, rows: list[Row]) -> None:
+    """Put the highest priority first, or, when it is their turn, the messages that have waited longest."""
+    if member.oldest_first:
+        rows.sort(key=lambda row: connection.execute(_COMMIT_OF, (topic, row[0], row[1])).get or 0)
+    else:
+        rows.sort(key=lambda row: -priority_of(row[0]))
 
 
 def _least_recently_leased(row: Row) -> int:

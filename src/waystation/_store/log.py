@@ -1,8 +1,9 @@
 """The append-only log: batches in, ranges out.
 
-A message's *partition* is `crc32(key) mod 16`; a run of messages without a key goes to one partition, the next run to
-the next. Inside a partition messages have dense *places* 0, 1, 2 ..., which cursors count in; over a whole topic they
-have *offsets*, which people use. Every function here runs inside a transaction that its caller opened.
+A message's *partition* is `crc32(key) mod 16`, among the sixteen of its priority: those from 16 x priority on. A run of
+messages without a key goes to one partition, the next run to the next. Inside a partition messages have dense *places*
+0, 1, 2 ..., which cursors count in; over a whole topic they have *offsets*, which people use. Every function here runs
+inside a transaction that its caller opened.
 """
 
 from __future__ import annotations
@@ -62,12 +63,20 @@ def is_reply_address(topic: str) -> bool:
 
 
 def partition_of(key: str) -> int:
-    """Return the partition of a key; the same in every process and version, so that order survives an upgrade."""
+    """Return the partition of a key, counted within its priority.
+
+    The same in every process and version, so that order survives an upgrade.
+    """
     return zlib.crc32(key.encode()) % PARTITIONS_COUNT
 
 
-#: A segment to be: its topic and partition (None: any), the number of its messages, and their bytes.
-_Segment = tuple[str, int | None, int, bytes]
+def priority_of(partition: int) -> int:
+    """Return the priority of the messages in a partition."""
+    return partition // PARTITIONS_COUNT
+
+
+#: A segment to be: its topic, priority, partition within that (None: any), the number of its messages, and their bytes.
+_Segment = tuple[str, int, int | None, int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +115,8 @@ def prepare(messages: Sequence[Message], now: float) -> Prepared:
     """
     if isinstance(messages, MessageRun) and _is_plain(messages.shared, now):
         return Prepared(_run_segments(messages), [], [])
-    keyed: dict[tuple[str, int], list[Message]] = {}
-    keyless: dict[str, list[Message]] = {}
+    keyed: dict[tuple[str, int, int], list[Message]] = {}
+    keyless: dict[tuple[str, int], list[Message]] = {}
     scheduled: list[Message] = []
     to_mark: Sequence[Message] = ()
     for message in messages:
@@ -116,14 +125,17 @@ def prepare(messages: Sequence[Message], now: float) -> Prepared:
         if message.deliver_at is not None and message.deliver_at > now:
             scheduled.append(message)
         elif message.key is not None:
-            keyed.setdefault((message.topic, partition_of(message.key)), []).append(message)
+            place = (message.topic, message.priority, partition_of(message.key))
+            keyed.setdefault(place, []).append(message)
         else:
-            keyless.setdefault(message.topic, []).append(message)
-    replies = [reply for topic in keyless if is_reply_address(topic) for reply in keyless[topic]]
-    segments = [_segment(topic, partition, found) for (topic, partition), found in keyed.items()]
-    for topic, found in keyless.items():
-        if not is_reply_address(topic):
-            segments += [_segment(topic, None, part) for part in _parts(found)]
+            keyless.setdefault((message.topic, message.priority), []).append(message)
+    segments = [_segment(*place, found) for place, found in keyed.items()]
+    replies: list[Message] = []
+    for (topic, priority), found in keyless.items():
+        if is_reply_address(topic):
+            replies += found
+        else:
+            segments += [_segment(topic, priority, None, part) for part in _parts(found)]
     return Prepared(segments, scheduled, replies, to_mark)
 
 
@@ -133,19 +145,19 @@ def _is_plain(shared: Message, now: float) -> bool:
 
 
 def _run_segments(run: MessageRun) -> list[_Segment]:
-    topic = run.shared.topic
+    topic, priority = run.shared.topic, run.shared.priority
     if run.keys is None:
-        return [_segment(topic, None, part) for part in _parts(run)]
+        return [_segment(topic, priority, None, part) for part in _parts(run)]
     keyless: list[int] = []
     keyed: dict[int, list[int]] = {}
     for index, key in enumerate(run.keys):
         (keyless if key is None else keyed.setdefault(partition_of(key), [])).append(index)
-    found = [_segment(topic, partition, run.pick(indexes)) for partition, indexes in keyed.items()]
-    return found + [_segment(topic, None, part) for part in _parts(run.pick(keyless))]
+    found = [_segment(topic, priority, number, run.pick(indexes)) for number, indexes in keyed.items()]
+    return found + [_segment(topic, priority, None, part) for part in _parts(run.pick(keyless))]
 
 
-def _segment(topic: str, partition: int | None, messages: Sequence[Message]) -> _Segment:
-    return topic, partition, len(messages), encode_segment(messages)
+def _segment(topic: str, priority: int, partition: int | None, messages: Sequence[Message]) -> _Segment:
+    return topic, priority, partition, len(messages), encode_segment(messages)
 
 
 def _parts(messages: Sequence[Message]) -> Iterable[Sequence[Message]]:
@@ -192,13 +204,13 @@ class Log:
             for message in prepared.scheduled:
                 self._schedule(message)
             self._add_replies(prepared.replies, now)
-        for topic, partition, count, data in prepared.segments:
+        for topic, priority, partition, count, data in prepared.segments:
             if topic not in self._topic_ids:
                 touched.add(NEW_TOPIC)
             topic_id = self.topic_id(topic)
             touched.add(topic_id)
             number = next(self._turn) % PARTITIONS_COUNT if partition is None else partition
-            self._add_segment(topic_id, number, count, data, now)
+            self._add_segment(topic_id, priority * PARTITIONS_COUNT + number, count, data, now)
         return touched
 
     def topic_id(self, name: str) -> int:

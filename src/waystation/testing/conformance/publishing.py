@@ -1,17 +1,84 @@
-"""What a publisher may wish for: to be stored once."""
+"""What a publisher may wish for: to overtake others, and to be stored once."""
 
 from __future__ import annotations
 
 import asyncio
 
-from ..._core.delivery import Receipt
-from ..._core.limits import DEDUPE_WINDOW_S
+from ..._core.delivery import ACCEPT, Receipt, Retry
+from ..._core.limits import DEDUPE_WINDOW_S, PRIORITY_TURNS_COUNT
 from .rules import rule
 from .world import Suite, ids, ids_of
 
 
 class Publishing(Suite):
-    """C-25."""
+    """C-24, C-25."""
+
+    @rule(24)
+    async def test_c24_the_highest_priority_comes_first(self) -> None:
+        """Of what is ready; within a priority the oldest of a key."""
+        async with self.world() as world:
+            feed = await world.feed()
+            await world.handle(feed, len(await world.send_many(2)))  # one before there was a priority
+            sent = [world.message(key="one", priority=priority) for priority in (0, 9, 3, 0, 9, 1, 3)]
+            await world.send(*sent[:4])
+            await world.send(*sent[4:])
+            taken = await world.take(feed, len(sent))
+            assert ids(taken) == [sent[index].id for index in (1, 4, 2, 6, 5, 0, 3)]
+            await feed.settle([(delivery, ACCEPT) for delivery in taken])
+            assert (await world.group()).lag == 0
+
+    @rule(24)
+    async def test_c24_an_urgent_message_overtakes_what_waits(self) -> None:
+        """It does not wait for the end of what came before."""
+        async with self.world() as world:
+            feed = await world.feed()
+            await world.send_many(50)
+            await world.handle(feed, 10)
+            (urgent,) = await world.send_many(1, priority=9)
+            assert urgent.id in ids(await world.handle(feed, 2)), (
+                "only the turn of the oldest may come before"
+            )
+            assert len(await world.handle(feed, 39)) == 39
+            await world.nothing_comes(feed)
+
+    @rule(24)
+    async def test_c24_nobody_is_starved(self) -> None:
+        """Low and middle priorities end although urgent messages never do."""
+        async with self.world() as world:
+            feed = await world.feed()
+            low, middle = await world.send_many(3), await world.send_many(3, priority=5)
+            await world.send_many(3, priority=9)
+            waiting = {*ids_of(low), *ids_of(middle)}
+            for _ in range(7 * PRIORITY_TURNS_COUNT):
+                await world.send_many(1, priority=9)
+                waiting -= set(ids(await world.handle(feed, 1)))
+            assert not waiting
+
+    @rule(24, "ordered_by_key", "redelivers_unsettled")
+    async def test_c24_an_order_by_key_is_kept_within_a_priority(self) -> None:
+        """Also when its first message is retried: that holds back those of its own priority."""
+        async with self.world() as world:
+            feed = await world.feed()
+            sent = [world.message(key="one", priority=9) for _ in range(3)]
+            await world.send(*sent)
+            await feed.settle([(await world.take_one(feed), Retry(5))])
+            (low,) = await world.send_many(1, key="two")
+            assert ids(await world.handle(feed, 1)) == [low.id]
+            await world.clock.advance(6)
+            assert ids(await world.handle(feed, 3)) == ids_of(sent)
+
+    @rule(24, "inspectable")
+    async def test_c24_a_group_that_goes_back_begins_with_the_urgent(self) -> None:
+        """And gets each message once."""
+        async with self.world() as world:
+            feed = await world.feed()
+            await world.declare("audit")  # so that everything is kept
+            sent = [world.message(key="one", priority=priority) for priority in (0, 9, 0, 9)]
+            await world.send(*sent)
+            await world.handle(feed, 4)
+            await world.inspector.seek("billing", "orders.placed", "earliest")
+            kept = await world.take(feed, 4)
+            assert ids(kept) == [sent[index].id for index in (1, 3, 0, 2)]
 
     @rule(25)
     async def test_c25_a_second_message_with_a_dedupe_key_is_not_stored(self) -> None:

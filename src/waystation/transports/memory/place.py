@@ -1,8 +1,9 @@
 """Topics and the groups' places on them: the semantics, without tasks or a clock.
 
 A topic is a list of messages, its *log*. A group's place on it is a position, the *cursor*: what lies before was
-delivered, what lies after is fresh. Each `take` is one lease over what it returns. Only a message that must come
-again is *held*, with an entry of its own: it is ready, or waits for its time, or is parked.
+delivered, what lies after is fresh, but for what was taken ahead because of its priority. Each `take` is one lease over
+what it returns. Only a message that must come again is *held*, with an entry of its own: it is ready, or waits for its
+time, or is parked.
 
 Order by key: deliveries of a key that are in flight belong to one receiver, which handles them in order. While another
 receiver has the key, or an earlier message of it must come again, its messages are parked and let out one at a time,
@@ -25,6 +26,7 @@ from ..._core.duration import unix_time
 from ..._core.limits import LEASE_S, MEMORY_TOPIC_MESSAGES_MAX
 from ..._core.message import Message
 from ..._core.ports import Start
+from .urgent import Urgent
 
 #: Fresh deliveries are numbered by their offset, held messages from here upwards, so that the two never meet.
 _HELD_FROM = -(2**62)
@@ -43,10 +45,15 @@ class Receiver(Protocol):
 
 
 class Log:
-    """A topic's messages, from the offset `base` on."""
+    """A topic's messages, from the offset `base` on.
+
+    Attributes:
+        has_priorities: Whether it ever saw a message with one.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.has_priorities = False
         self.messages: list[Message] = []
         self.base = 0
         self.places: dict[str, Place] = {}
@@ -163,12 +170,13 @@ class Place:
         self._ready: list[tuple[int, int]] = []  # heap of (offset, number)
         self._waiting: list[tuple[float, int]] = []  # heap of (due, number)
         self._keys: dict[str, _Key] = {}
+        self._urgent = Urgent(start)
         self._numbers = itertools.count(_HELD_FROM)
 
     # --- taking ----------------------------------------------------------------------------------------------
 
     def take(self, owner: Receiver, limit: int, now: float) -> list[Delivery]:
-        """Lease at most `limit` messages to a receiver: what comes again first, then fresh ones."""
+        """Lease at most `limit` messages to a receiver: what comes again first, then by priority and age."""
         deliveries: list[Delivery] = []
         if not self._ready and self.cursor >= self.log.end:
             return deliveries
@@ -181,16 +189,34 @@ class Place:
                 self._keys[held.message.key].owner = owner
             deliveries.append(Delivery.of(held.message, held.attempts, lease, index=number))
             lease.open.add(number)
+        if self.log.has_priorities:
+            room = limit - len(deliveries)
+            first = self._urgent.choose(self.log.messages, self.log.base, self.cursor, room)
+            self._take_fresh(lease, first, deliveries, now)
+            self.cursor = self._urgent.skip(self.cursor)
         while len(deliveries) < limit and self.cursor < self.log.end:
-            self._take_fresh(lease, limit - len(deliveries), deliveries, now)
+            self._take_fresh(lease, self._next(limit - len(deliveries)), deliveries, now)
         if deliveries:
             self.leases[lease] = None
         return deliveries
 
-    def _take_fresh(self, lease: Lease, count: int, deliveries: list[Delivery], now: float) -> None:
-        offset, keys, owner, ordered = self.cursor, self._keys, lease.owner, self._ordered
-        first = offset - self.log.base
-        for message in self.log.messages[first : first + count]:
+    def _next(self, count: int) -> Iterable[tuple[int, Message]]:
+        """Move the cursor over `count` messages and return those that were not taken yet, with their offsets."""
+        first = self.cursor - self.log.base
+        passed = self.log.messages[first : first + count]
+        fresh = enumerate(passed, self.cursor)
+        self.cursor += len(passed)
+        if not self._urgent:
+            return fresh
+        left = self._urgent.left(fresh)
+        self.cursor = self._urgent.skip(self.cursor)
+        return left
+
+    def _take_fresh(
+        self, lease: Lease, fresh: Iterable[tuple[int, Message]], deliveries: list[Delivery], now: float
+    ) -> None:
+        keys, owner, ordered = self._keys, lease.owner, self._ordered
+        for offset, message in fresh:
             if message.key is not None and ordered:
                 key = keys.get(message.key)
                 if key is None:
@@ -199,14 +225,11 @@ class Place:
                     key.out += 1
                 else:
                     self._enter(_Held(offset, message, 0, now, stays=False), now)
-                    offset += 1
                     continue
             deliveries.append(
                 Delivery(message, offset, message.body, message.content_type, 1, lease, message.expires_at)
             )
             lease.open.add(offset)
-            offset += 1
-        self.cursor = offset
 
     # --- settling --------------------------------------------------------------------------------------------
 
@@ -320,6 +343,7 @@ class Place:
         stay = [held for held in self._held.values() if held.stays]
         self._held, self._ready, self._waiting, self._keys = {}, [], [], {}
         self.cursor = offset
+        self._urgent = Urgent(offset)
         for held in stay:
             self._enter(held, now)
         self.wake()
@@ -352,7 +376,7 @@ class Place:
     @property
     def ready(self) -> int:
         """Messages that could be taken now."""
-        return len(self._ready) + self.log.end - self.cursor
+        return len(self._ready) + self.log.end - self.cursor - len(self._urgent)
 
     @property
     def waiting(self) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ..._core.capabilities import Capabilities
@@ -44,6 +44,7 @@ _CAPABILITIES = Capabilities(
     replay=True,
     members=True,
     broadcast=True,
+    priority=True,
     deduplicates=True,
     recurring=True,
 )
@@ -146,24 +147,21 @@ class MemoryTransport:
         self._check_open()
         messages = list(messages)  # those of a run are built once
         ways: dict[str, Log | Mailbox] = {}
-        has_keys = False
+        is_plain = True
         for message in messages:
             if message.topic not in ways:
                 ways[message.topic] = self._way(message.topic)
-            if message.dedupe_key is not None:
-                has_keys = True
+            if message.dedupe_key is not None or message.priority:
+                is_plain = False
         for way in ways.values():
             if not way.make_room(len(messages)):
                 text = f"a topic is full: {MEMORY_TOPIC_MESSAGES_MAX:,} unread messages"
                 return [SendRejected(text) for _ in messages]
-        ids, firsts = [message.id for message in messages], {}
-        if has_keys:
-            now = self.clock.monotonic()
-            if not self._dedupe_keys.make_room(len(messages), now):
-                return [
-                    SendRejected(f"{MEMORY_DEDUPE_KEYS_MAX:,} dedupe_keys are remembered") for _ in messages
-                ]
-            firsts = self._dedupe_keys.mark(messages, now)
+        ids = [message.id for message in messages]
+        firsts = {} if is_plain else self._heed(messages, ways)
+        if firsts is None:
+            return [SendRejected(f"{MEMORY_DEDUPE_KEYS_MAX:,} dedupe_keys are remembered") for _ in messages]
+        if firsts:
             messages = [message for index, message in enumerate(messages) if index not in firsts]
         for message in messages:
             if message.deliver_at is None or message.deliver_at <= self.clock.time():
@@ -178,6 +176,19 @@ class MemoryTransport:
             self._sent_in_turn = 0
             await asyncio.sleep(0)  # nothing else here waits, and receivers must get a turn
         return receipts(ids, Durability.RECEIVED, firsts)
+
+    def _heed(self, messages: Sequence[Message], ways: Mapping[str, Log | Mailbox]) -> dict[int, str] | None:
+        """Note priorities and dedupe_keys; return the places of duplicates, with the id of the first of each.
+
+        None if there is no room for so many keys.
+        """
+        for message in messages:
+            way = ways[message.topic]
+            if message.priority and isinstance(way, Log):
+                way.has_priorities = True
+        now = self.clock.monotonic()
+        keys = sum(message.dedupe_key is not None for message in messages)
+        return self._dedupe_keys.mark(messages, now) if self._dedupe_keys.make_room(keys, now) else None
 
     def _way(self, topic: str) -> Log | Mailbox:
         """Return where messages of a topic go."""
@@ -269,6 +280,7 @@ class MemoryTransport:
         for message in self._schedule.take_due(wall):
             log = self._log(message.topic)
             log.messages.append(message)
+            log.has_priorities = log.has_priorities or message.priority > 0
             log.wake()
         for place in self._places():
             self.ring_at(place.tick(now))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..._core.delivery import Delivery, Settlement
 from ..._core.errors import Disconnected, SettlementLost
-from ..._core.limits import BATCH_MESSAGES_MAX, IDLE_POLL_S, LEASE_S
+from ..._core.limits import BATCH_MESSAGES_MAX, IDLE_POLL_S, LEASE_S, PRIORITY_TURNS_COUNT
 from ..._core.ports import Clock, Subscription
 from ..._core.topic import is_pattern
 from ..._store import leases
@@ -106,6 +107,7 @@ class GroupFeed:
         self._leases: list[RangeLease | PendingLease] = []
         self._unread: list[RangeLease] = []
         self._careful = False
+        self._turns = itertools.count(1)
         self._due: float | None = None  # when something is due, as far as is known
         self._due_known = False
         self._closed = False
@@ -241,7 +243,12 @@ class GroupFeed:
         look.look_in |= look.promoted & self._topics
         if len(look.look_in) > _FEW_TOPICS:
             look.look_in &= topics_with_work(connection, self._member.group, now)
-        member = replace(self._member, busy=bool(self._leases), careful=self._careful)
+        member = replace(
+            self._member,
+            busy=bool(self._leases),
+            careful=self._careful,
+            oldest_first=next(self._turns) % PRIORITY_TURNS_COUNT == 0,
+        )
         for topic in tuple(look.look_in):
             room = limit - look.found.count
             claimed = claim(log, connection, member, topic, room, now, now + LEASE_S)

@@ -46,6 +46,7 @@ _CAPABILITIES = Capabilities(
     replay=True,
     members=True,
     broadcast=True,
+    priority=True,
     deduplicates=True,
     recurring=True,
 )

@@ -1,0 +1,71 @@
+"""Messages that overtake others on a group's place, because of their priority."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Iterable
+
+from ..._core.limits import PRIORITY_TURNS_COUNT
+from ..._core.message import Message
+
+
+class Urgent:
+    """What one place has beyond its cursor: messages with a priority, and those that were taken ahead of it.
+
+    Used only for topics that have seen a priority.
+
+    Args:
+        start: The offset from which on the place reads.
+    """
+
+    def __init__(self, start: int) -> None:
+        self._ahead: set[int] = set()  # offsets of what was taken, from the cursor on
+        self._waiting: list[
+            tuple[int, int]
+        ] = []  # heap of (-priority, offset), some behind the cursor by now
+        self._scanned = start
+        self._turns = itertools.count(1)
+
+    def __len__(self) -> int:
+        """How many messages from the cursor on were taken already."""
+        return len(self._ahead)
+
+    def choose(
+        self, messages: list[Message], base: int, cursor: int, count: int
+    ) -> list[tuple[int, Message]]:
+        """Return at most `count` messages that go first, with their offsets: none when it is the turn of the oldest.
+
+        Args:
+            messages: The topic's, of which the first has the offset `base`.
+        """
+        first = max(self._scanned, base)
+        for offset, message in enumerate(messages[first - base :], first):
+            if message.priority:
+                heapq.heappush(self._waiting, (-message.priority, offset))
+        self._scanned = base + len(messages)
+        chosen: list[tuple[int, Message]] = []
+        if next(self._turns) % PRIORITY_TURNS_COUNT:
+            while self._waiting and len(chosen) < count:
+                _, offset = heapq.heappop(self._waiting)
+                if offset >= cursor:  # else it was taken in its place
+                    chosen.append((offset, messages[offset - base]))
+                    self._ahead.add(offset)
+        return chosen
+
+    def left(self, fresh: Iterable[tuple[int, Message]]) -> list[tuple[int, Message]]:
+        """Return what was not taken of some messages that the cursor passes."""
+        left = []
+        for offset, message in fresh:
+            if offset in self._ahead:
+                self._ahead.remove(offset)
+            else:
+                left.append((offset, message))
+        return left
+
+    def skip(self, cursor: int) -> int:
+        """Return the next offset that was not taken."""
+        while cursor in self._ahead:
+            self._ahead.remove(cursor)
+            cursor += 1
+        return cursor
