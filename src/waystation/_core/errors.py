@@ -33,10 +33,11 @@ A timeout is never a "no": what may have happened is `SendUnconfirmed`, what cer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .delivery import Delivery
 
 
