@@ -16,6 +16,7 @@ processes, durable and with nothing to install (`sqlite:///shop.db`); the URL de
 Everything public is named here; `waystation.testing` helps with tests, `waystation.transports` are the media.
 """
 
+from ._core.breaker import CircuitBreaker
 from ._core.capabilities import Capabilities
 from ._core.delivery import Accept, DeadLetter, Delivery, Durability, Receipt, Release, Retry
 from ._core.errors import (
@@ -66,6 +67,7 @@ __all__ = [
     "BlockingBus",
     "Bus",
     "Capabilities",
+    "CircuitBreaker",
     "ConfigurationError",
     "DeadLetter",
     "DecodeError",

@@ -56,6 +56,12 @@ RATE_BURST_S: Final = 0.1
 #: more than many a message.
 RATE_SLICE_S: Final = 0.05
 
+#: How long a circuit breaker counts failures together, unless told, in seconds.
+BREAKER_WINDOW_S: Final = 60.0
+
+#: How long a subscription pauses before its circuit breaker tries one message, unless told, in seconds.
+BREAKER_PAUSE_S: Final = 30.0
+
 #: Highest priority of a message; 0 is normal. JMS and RabbitMQ's quorum queues count to 9 and further apart nobody
 #: can tell the difference.
 PRIORITY_MAX: Final = 9

@@ -192,6 +192,28 @@ class Bus(Sender, Router):
             await connection.start(self._specs, self._repeats, stalled_after_s=self._stalled_after_s)
             yield self
 
+    def pause(self, handler: Callable[..., object], *, reason: str = "by hand") -> None:
+        """Take no more messages for a handler, in this process; what runs goes on, what waits is given back.
+
+        Args:
+            handler: The function that was decorated. It runs.
+            reason: Shown in `health()` and in the log.
+
+        Raises:
+            ConfigurationError: It is no handler that runs here.
+        """
+        for valve in self._connected.valves(handler):
+            valve.pause(reason)
+
+    def resume(self, handler: Callable[..., object]) -> None:
+        """Take messages for a handler again. Of no effect if it was not paused by hand.
+
+        Raises:
+            ConfigurationError: It is no handler that runs here.
+        """
+        for valve in self._connected.valves(handler):
+            valve.resume()
+
     async def drain(self, deadline_s: float) -> int:
         """Take no more messages, let the handlers finish for so long, and give back what was not begun.
 

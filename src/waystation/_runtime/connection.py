@@ -27,6 +27,7 @@ from .repeat import Repeater, RepeatSpec
 from .requests import Requests
 from .resolve import Routes
 from .transaction import Transaction
+from .valve import Valve
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -104,6 +105,19 @@ class Connection:
         if self._watchdog is None:
             return Health(live=True, ready=False, reasons=("the handlers do not run",))
         return self._watchdog.health()
+
+    def valves(self, handler: Callable[..., object]) -> list[Valve]:
+        """Return what lets messages in to a handler: one for each of its subscriptions.
+
+        Raises:
+            ConfigurationError: It does not run here.
+        """
+        found = [consumer.valve for consumer in self._consumers if consumer.spec.function is handler]
+        if not found:
+            raise ConfigurationError(
+                f"{handler!r} is no handler that runs here: pass the function that was decorated, while it runs"
+            )
+        return found
 
     async def close(self) -> None:
         """Let go of what others still use: transactions, handlers, receivers, requests. Then send what waits.

@@ -33,6 +33,7 @@ from .limiter import Limiter
 from .pipeline import make_runner
 from .results import Outcome, Results
 from .source import AGAIN, Source
+from .valve import Valve
 from .verdicts import Verdicts
 
 _log = logging.getLogger("waystation.consumer")
@@ -69,8 +70,12 @@ class Consumer:
         self._runtime = runtime
         self._to_settle = asyncio.Event()
         verdicts = Verdicts(spec, runtime, transport.capabilities.message_bytes_max)
-        self._results = Results(spec, verdicts, self._to_settle.set)
         clock = runtime.clock
+        self.valve = Valve(spec.breaker, clock, shut=self._shut, opened=self._opened, name=spec.name)
+        self._results = Results(
+            spec, verdicts, self._to_settle.set, on_failure=lambda: self.valve.took(failed=1)
+        )
+        self._spoilt = 0
         self._call_s = 0.0 if spec.max_duration is None else seconds(spec.max_duration)
         self._deadline = Deadline(self._call_s, clock, spec.name) if self._call_s else None
         runner = make_runner(spec, transport, runtime, verdicts, self._results, self._deadline)
@@ -89,7 +94,9 @@ class Consumer:
             self._lanes, clock, feed=lambda: self._source.feed, unsettled=self._unsettled, name=spec.name
         )
         prefetch = Prefetch(spec.concurrency, runner.appetite, spec.prefetch or CREDIT_MESSAGES_MAX)
-        self._intake = Intake(prefetch, self._lanes, self._limiter, clock, unsettled=self._unsettled_count)
+        self._intake = Intake(
+            prefetch, self._lanes, self._limiter, self.valve, clock, unsettled=self._unsettled_count
+        )
         self._settling: Sequence[Outcome] = ()
         self._source = Source(spec.name, spec.subscription, transport, clock=clock, random=runtime.random)
         self._tasks: list[asyncio.Task[None]] = []
@@ -103,7 +110,7 @@ class Consumer:
         return Sight(
             handler=self.spec.invocation.signature.name,
             open=source.feed is not None,
-            paused="",
+            paused=self.valve.paused,
             trouble=source.trouble,
             feed=source.number,
             fresh=source.fresh,
@@ -184,6 +191,7 @@ class Consumer:
                 self._deadline.close()
             if self._limiter is not None:
                 self._limiter.close()
+            self.valve.close()
             await self._source.close()
         return abandoned
 
@@ -228,6 +236,9 @@ class Consumer:
             except Exception as error:  # noqa: BLE001 - a consumer never dies silently, whatever a transport raises
                 await source.failed(error)
                 continue
+            if not self._intake.admits(deliveries):
+                self._results.release(deliveries)
+                continue
             self._intake.received(deliveries)
             self._lanes.give(self._results.admit(deliveries))
             await asyncio.sleep(0)  # the lanes begin before the next fetch does
@@ -241,7 +252,18 @@ class Consumer:
     def _progress(self, handled: int, elapsed_s: float) -> bool:
         """Called by a lane after each run; returns whether the next fetch should begin while there is still work."""
         self._handled += handled
+        spoilt, self._spoilt = self._spoilt, self._results.spoilt
+        self.valve.took(succeeded=max(0, handled - self._results.spoilt + spoilt))
+        if self.valve.paused:
+            self._shut()
         return self._intake.progress(handled, elapsed_s)
+
+    def _shut(self) -> None:
+        self._results.release(self._lanes.pause())
+
+    def _opened(self) -> None:
+        self._lanes.resume()
+        self._intake.ring()
 
     def _unsettled_count(self) -> int:
         return self._lanes.waiting + self._results.waiting + len(self._settling)

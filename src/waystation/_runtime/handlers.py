@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypedDict, Unpack
 
+from .._core.breaker import CircuitBreaker
 from .._core.capabilities import Need, check_allowed, check_needs
 from .._core.codec import check_type
 from .._core.duration import Duration, seconds
@@ -32,6 +33,7 @@ class ResponderOptions(TypedDict, total=False):
     max_duration: Duration | None
     rate: Rate | str | None
     prefetch: int | None
+    breaker: CircuitBreaker | None
     middleware: Sequence[Middleware]
 
 
@@ -75,6 +77,7 @@ class HandlerSpec:
     max_duration: Duration | None = None
     rate: Rate | str | None = None
     prefetch: int | None = None
+    breaker: CircuitBreaker | None = None
     middleware: Sequence[Middleware] = ()
     retry: RetryPolicy | None = None
     start: Start = "earliest"

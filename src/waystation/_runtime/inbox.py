@@ -140,7 +140,7 @@ class InboxRunner:
                 else:
                     await self._together(opened, chosen)
                 opened.face.end()
-                await inner.settle([(delivery, settlement) for delivery, settlement, _ in opened.endings])
+                await inner.settle([(ending.delivery, ending.settlement) for ending in opened.endings])
                 await inner.commit()
         except BaseException:
             opened.face.end()

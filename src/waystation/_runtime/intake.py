@@ -10,6 +10,7 @@ from .._core.ports import Clock
 from .._core.prefetch import Prefetch
 from .lanes import Lanes
 from .limiter import Limiter
+from .valve import Valve
 
 
 class Intake:
@@ -24,6 +25,7 @@ class Intake:
         prefetch: Prefetch,
         lanes: Lanes,
         limiter: Limiter | None,
+        valve: Valve,
         clock: Clock,
         *,
         unsettled: Callable[[], int],
@@ -31,6 +33,7 @@ class Intake:
         self._prefetch = prefetch
         self._lanes = lanes
         self._limiter = limiter
+        self._valve = valve
         self._clock = clock
         self._unsettled = unsettled
         self._bell = asyncio.Event()
@@ -53,6 +56,11 @@ class Intake:
         """Take in what was fetched."""
         self._prefetch = self._prefetch.received(deliveries)
 
+    def admits(self, deliveries: Sequence[Delivery]) -> bool:
+        """Say whether what was fetched may go to the lanes: the valve may have been shut meanwhile."""
+        valve = self._valve
+        return not (valve.paused or (valve.probing and (len(deliveries) > 1 or self._unsettled() > 0)))
+
     def progress(self, handled: int, elapsed_s: float) -> bool:
         """Take in a lane's run; say whether the next fetch should begin while there is still work."""
         self._prefetch = self._prefetch.measured(handled, elapsed_s)
@@ -67,6 +75,10 @@ class Intake:
 
     def _limit(self) -> int:
         """How much to fetch now; 0: nothing before something ends; less: nothing before some time has passed."""
+        if self._valve.paused:
+            return 0
+        if self._valve.probing:
+            return 0 if self._unsettled() else 1
         limit = self._prefetch.limit(waiting=self._lanes.waiting, unsettled=self._unsettled())
         if self._limiter is None or limit == 0:
             return limit

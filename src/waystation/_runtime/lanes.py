@@ -109,10 +109,30 @@ class Lanes:
 
     def take_back(self) -> list[Delivery]:
         """Remove and return, in order, what is not being handled."""
-        back = [delivery for lane in self._lanes for delivery in lane.take_back()]
+        back, self._behind = self._behind, []
+        for lane in self._lanes:
+            back += lane.take_back()
         back.extend(self._shared)
         self._shared.clear()
         return back
+
+    def pause(self) -> list[Delivery]:
+        """Begin nothing more, until `resume`.
+
+        Returns:
+            What can be handed back at once. What follows a message that is being handled, in the order of its key, must
+            not begin elsewhere before that one has ended: it stays. To be called again when something has ended.
+        """
+        handled = [delivery for lane in self._lanes for delivery in islice(lane.pending, lane.taken)]
+        running = {sequence for delivery in handled if (sequence := sequence_of(delivery)) is not None}
+        back = self.take_back()
+        self._behind = [delivery for delivery in back if sequence_of(delivery) in running]
+        return [delivery for delivery in back if sequence_of(delivery) not in running]
+
+    def resume(self) -> None:
+        """Go on with what stayed."""
+        behind, self._behind = self._behind, []
+        self.give(behind)
 
     def lose(self, lost: SettlementLost) -> int:
         """Forget deliveries whose leases had ended, and interrupt who handles one.
@@ -126,27 +146,18 @@ class Lanes:
         return sum([lane.lose(LeaseLost(str(lost), deliveries=lost.deliveries)) for lane in self._lanes])
 
     def stop(self) -> list[Delivery]:
-        """Let each lane end when it has ended what it is handling.
-
-        Returns:
-            What can be handed back at once. What follows a message that is being handled, in the order of its key, must
-            not begin elsewhere before that one has ended: it stays, until `take_all`.
-        """
+        """Let each lane end when it has ended what it is handling; returns what `pause` does, `take_all` the rest."""
         self._stopping = True
-        handled = [delivery for lane in self._lanes for delivery in islice(lane.pending, lane.taken)]
-        running = {sequence for delivery in handled if (sequence := sequence_of(delivery)) is not None}
-        back = self.take_back()
-        self._behind = [delivery for delivery in back if sequence_of(delivery) in running]
+        back = self.pause()
         for lane in self._lanes:
             lane.awake.set()
-        return [delivery for delivery in back if sequence_of(delivery) not in running]
+        return back
 
     def take_all(self) -> list[Delivery]:
         """Remove and return everything, in order, when no lane runs any more."""
         for lane in self._lanes:
             lane.taken = 0
-        behind, self._behind = self._behind, []
-        return self.take_back() + behind
+        return self.take_back()
 
     async def _work(self, lane: Lane) -> None:
         lane.task = asyncio.current_task()

@@ -37,12 +37,21 @@ class Results:
         outcomes: To be settled. Runners append accepted deliveries to it themselves, after `wake` if it was empty.
         wake: Wakes who settles.
         returned: To be sent, then settled.
+        spoilt: Deliveries that ended otherwise than by a handler that succeeded.
     """
 
-    def __init__(self, spec: HandlerSpec, verdicts: Verdicts, wake: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        spec: HandlerSpec,
+        verdicts: Verdicts,
+        wake: Callable[[], object],
+        on_failure: Callable[[], object],
+    ) -> None:
         self._spec = spec
         self._verdicts = verdicts
         self.wake = wake
+        self._on_failure = on_failure
+        self.spoilt = 0
         self.outcomes: list[Outcome] = []
         self.to_send = asyncio.Event()
         self._returned: list[tuple[Lane, Ending]] = []
@@ -58,12 +67,14 @@ class Results:
         else:
             self._add(ending.delivery, ending.settlement)
             self._hold_back(lane, ending)
+        self._judge(ending)
 
     def ended(self, lane: Lane, endings: Sequence[Ending]) -> None:
         """Take in deliveries that were settled by a transaction of their own."""
         for ending in endings:
             self.count(ending.delivery, ending.settlement)
             self._hold_back(lane, ending, count=0)
+            self._judge(ending)
 
     def release(self, deliveries: Iterable[Delivery]) -> None:
         """Hand deliveries back untouched."""
@@ -180,6 +191,13 @@ class Results:
         if not self.outcomes:
             self.wake()
         self.outcomes.append((delivery, settlement))
+
+    def _judge(self, ending: Ending) -> None:
+        """Count what speaks against the handler, or not for it; its lane's queue may be taken back here."""
+        if ending.failed or ending.settlement is not ACCEPT:
+            self.spoilt += 1
+        if ending.failed:
+            self._on_failure()
 
     def _hold_back(self, lane: Lane, ending: Ending, count: int = 1) -> None:
         sequence = sequence_of(ending.delivery)

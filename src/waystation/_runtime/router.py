@@ -98,6 +98,7 @@ class Router:
                 wait is not fetched meanwhile.
             prefetch: Messages held unsettled at most. Without it as many as are handled in a quarter of a second, up to
                 4,000.
+            breaker: When most messages fail, the subscription pauses, tries one after a while, and resumes by itself.
             middleware: Functions from handler to handler, the first one outermost.
             retry: What becomes of a message whose handler raised; else the bus's policy.
             start: Where the group begins when it is new; `"earliest"` unless told, `"new"` for a broadcast.

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from .._core.admission import is_expired, refusal
+from .._core.breaker import says_something
 from .._core.codec import content_type_of, decode, encode, type_name
 from .._core.delivery import ACCEPT, RELEASE, Accept, DeadLetter, Delivery, Release, Retry, Settlement
 from .._core.errors import ConfigurationError, WaystationError
@@ -26,6 +27,7 @@ class Ending(NamedTuple):
     delivery: Delivery
     settlement: Settlement
     messages: tuple[Message, ...] = ()
+    failed: bool = False  # by something that may be wrong with what the handler calls
 
 
 class Verdicts:
@@ -73,9 +75,9 @@ class Verdicts:
             return Ending(
                 delivery, RELEASE
             )  # it is somebody else's; the transport refuses this settlement too
-        if self._replies:
-            return self._answered(delivery, failure=describe(error))
-        return self.retried(delivery, error)
+        reply = self._replies
+        ending = self._answered(delivery, failure=describe(error)) if reply else self.retried(delivery, error)
+        return ending._replace(failed=says_something(error))
 
     def retried(self, delivery: Delivery, error: BaseException) -> Ending:
         """Ask the retry policy."""
