@@ -111,6 +111,15 @@ RETRY_FIRST_DELAY_S: Final = 1.0
 #: Ceiling of every retry's delay, in seconds.
 RETRY_DELAY_S_MAX: Final = 300.0
 
+#: Retries a second that a retry budget allows besides its share, so that a subscription with little traffic can retry.
+RETRY_BUDGET_LEAST_PER_S: Final = 1.0
+
+#: Income that a retry budget saves at most, in seconds of it.
+RETRY_BUDGET_RESERVE_S: Final = 10.0
+
+#: How much later than planned a retry without budget happens at most, in seconds.
+RETRY_BUDGET_DELAY_S_MAX: Final = 3600.0
+
 #: Characters of a reason or traceback kept with a dead letter.
 REASON_CHARS_MAX: Final = 8000
 

@@ -47,7 +47,9 @@ class RetryPolicy:
             and Jitter", AWS Architecture Blog, 2015). False: wait the whole ceiling.
         never: Exception types that are dead-lettered at once.
         only: If given, only these are retried; others are dead-lettered at once.
-        rules: Policies for exception types, the most specific class first; they replace this one.
+        rules: Policies for exception types, the most specific class first; they replace this one, but not its budget.
+        budget: The share of the messages handled by a subscription, in one process, that may be retries (above 0, up
+            to 1), besides one a second. Without budget a retry happens later. None: as many as there are.
 
     Raises:
         ConfigurationError: A number is out of range.
@@ -61,6 +63,7 @@ class RetryPolicy:
     never: tuple[type[BaseException], ...] = ()
     only: tuple[type[BaseException], ...] | None = None
     rules: dict[type[BaseException], RetryPolicy] = field(default_factory=dict)
+    budget: float | None = None
 
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
@@ -70,6 +73,15 @@ class RetryPolicy:
         if seconds(self.first_delay, name="first_delay") > seconds(self.max_delay, name="max_delay"):
             raise ConfigurationError(
                 f"first_delay={self.first_delay!r} is longer than max_delay={self.max_delay!r}"
+            )
+
+        if self.budget is not None and not 0 < self.budget <= 1:
+            raise ConfigurationError(
+                f"budget={self.budget} must be above 0 and at most 1: a share of the messages"
+            )
+        if any(rule.budget is not None for rule in self.rules.values()):
+            raise ConfigurationError(
+                "a rule has no budget of its own: give it to the policy that has the rules"
             )
 
     def decide(self, error: BaseException, attempt: int, *, jitter: float) -> Settlement:

@@ -75,6 +75,7 @@ class Consumer:
         self._results = Results(
             spec, verdicts, self._to_settle.set, on_failure=lambda: self.valve.took(failed=1)
         )
+        self._spending = verdicts.spending
         self._spoilt = 0
         self._call_s = 0.0 if spec.max_duration is None else seconds(spec.max_duration)
         self._deadline = Deadline(self._call_s, clock, spec.name) if self._call_s else None
@@ -252,6 +253,8 @@ class Consumer:
     def _progress(self, handled: int, elapsed_s: float) -> bool:
         """Called by a lane after each run; returns whether the next fetch should begin while there is still work."""
         self._handled += handled
+        if self._spending is not None:
+            self._spending.handled(handled)
         spoilt, self._spoilt = self._spoilt, self._results.spoilt
         self.valve.took(succeeded=max(0, handled - self._results.spoilt + spoilt))
         if self.valve.paused:

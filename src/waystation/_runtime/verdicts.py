@@ -17,6 +17,7 @@ from .._core.topic import is_reply_address
 from .context import Runtime
 from .handlers import HandlerSpec
 from .lane import LeaseLost
+from .spending import Spending
 
 _log = logging.getLogger("waystation.consumer")
 
@@ -34,6 +35,7 @@ class Verdicts:
     """Decides for one subscription.
 
     Attributes:
+        spending: The retry budget, if there is one.
         replies_dropped: Replies that had no legal address.
     """
 
@@ -42,6 +44,7 @@ class Verdicts:
         self._runtime = runtime
         self._body_bytes_max = body_bytes_max
         self._policy = spec.retry or runtime.retry
+        self.spending = None if self._policy.budget is None else Spending(self._policy.budget, runtime.clock)
         self._replies = spec.kind == "request"
         self._next_id = message_ids()
         self.replies_dropped = 0
@@ -85,6 +88,8 @@ class Verdicts:
             # A handler cancelled from within has failed: were it released, it would come back for ever.
             error = RuntimeError(f"ended by {describe(error)}")
         settlement = self._policy.decide(error, delivery.attempt, jitter=self._runtime.random())
+        if self.spending is not None and isinstance(settlement, Retry):
+            settlement = self.spending.retry(settlement)
         return Ending(delivery, settlement)
 
     def returned(self, delivery: Delivery, result: Any) -> Ending:
