@@ -57,6 +57,16 @@ class EmbeddedBus(Bus):
         return self._only
 
     @property
+    def waiting_requests(self) -> int:
+        """Requests and streams, asked or answered, that are not over."""
+        return self._connected.requests.in_flight
+
+    @property
+    def late_replies(self) -> int:
+        """Replies that came when nobody waited for them any more."""
+        return self._connected.requests.late
+
+    @property
     def handled_groups(self) -> frozenset[str]:
         """The groups of its handlers."""
         return frozenset(spec.group for spec in self._specs)

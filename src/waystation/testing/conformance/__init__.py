@@ -26,16 +26,20 @@ pytest.register_assert_rewrite(*(f"{__name__}.{part.name}" for part in pkgutil.i
 from .claiming import Claiming  # noqa: E402
 from .delivering import Delivering  # noqa: E402
 from .ending import Ending  # noqa: E402
+from .leaving import Leaving  # noqa: E402
 from .looking import Looking  # noqa: E402
 from .ordering import Ordering  # noqa: E402
 from .publishing import Publishing  # noqa: E402
 from .recurring import Recurs  # noqa: E402
+from .replying import Replying  # noqa: E402
 from .rules import RULES, Mark, Rule, mark_of, marked_tests, rule  # noqa: E402
 from .running import Running  # noqa: E402
 from .serving import Broadcasting, Serving  # noqa: E402
 from .settling import Settling  # noqa: E402
 from .sharing import Sharing  # noqa: E402
+from .surviving import Surviving  # noqa: E402
 from .timing import Timing  # noqa: E402
+from .transacting import Transacting  # noqa: E402
 from .world import Suite, World  # noqa: E402
 
 __all__ = ["RULES", "Mark", "Rule", "TransportConformance", "World", "mark_of", "marked_tests", "rule"]
@@ -50,10 +54,14 @@ class TransportConformance(
     Publishing,
     Timing,
     Recurs,
+    Transacting,
     Looking,
+    Replying,
     Serving,
     Broadcasting,
     Ending,
+    Leaving,
+    Surviving,
     Claiming,
     Suite,
 ):

@@ -178,6 +178,15 @@ class Suite:
             yield world
 
 
+async def until(condition: Callable[[], bool], what: str) -> None:
+    """Let real time pass, and no other, until something holds."""
+    for _ in range(round(PATIENCE_S / _LOOK_S)):
+        if condition():
+            return
+        await asyncio.sleep(_LOOK_S)
+    pytest.fail(f"never came true: {what}")
+
+
 def ids(deliveries: Sequence[Delivery]) -> list[str]:
     """Return the ids of what was delivered, in order."""
     return [delivery.message.id for delivery in deliveries]

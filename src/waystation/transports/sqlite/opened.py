@@ -17,6 +17,7 @@ from ..._store.database import connect, create, translated
 from ..._store.maintenance import Maintenance
 from ..._store.settle import Settled
 from ..._store.wakeup import Bell, Ear, wake_folder
+from . import forks
 from .desk import Desk, Site
 from .feed import GroupFeed, ReplyFeed
 from .flusher import Flusher
@@ -32,6 +33,14 @@ class Opened:
         path = Path(
             os.path.realpath(path)
         )  # however it is called: beside the file is where its processes meet
+        self._entry = forks.enter(path)
+        try:
+            self._connect(path, clock, options)
+        except BaseException:
+            forks.leave(self._entry)
+            raise
+
+    def _connect(self, path: Path, clock: Clock, options: Options) -> None:
         create(path)
         folder = wake_folder(path)
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -103,6 +112,7 @@ class Opened:
     async def close(self) -> None:
         """Close feeds, then what sends, then the rest; each also if one before it fails."""
         async with AsyncExitStack() as stack:
+            stack.callback(forks.leave, self._entry)
             stack.callback(self.bell.close)
             stack.callback(self.flusher.close)
             stack.push_async_callback(self.desk.close)

@@ -70,7 +70,8 @@ class SqliteTransport:
         """Create or migrate the file, and connect.
 
         Raises:
-            ConfigurationError: The folder is missing, or on a network file system.
+            ConfigurationError: The folder is missing, or on a network file system; or the file was open when this
+                process was forked.
             StoreError: The file is damaged, newer than this program, or cannot be opened.
         """
         self._open = await asyncio.to_thread(Opened, self._path, self._clock, self._options)
@@ -298,6 +299,6 @@ class SqliteTransport:
             raise Disconnected(f"{self._path.name} is not open: use `async with bus:`")
         if self._open.pid != os.getpid():
             raise Disconnected(
-                f"{self._path.name} was opened before a fork, which SQLite does not survive: open the bus in the child"
+                f"{self._path.name} was opened before a fork, which SQLite does not survive: connect after it"
             )
         return self._open

@@ -1,0 +1,137 @@
+"""What outlives a process, a fork, and many connections."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sys
+import threading
+from asyncio.subprocess import PIPE
+from pathlib import Path
+
+import pytest
+
+from ..._core.delivery import ACCEPT, Durability
+from ..clock import VirtualClock
+from ..embedded import EmbeddedBus
+from .rules import rule
+from .world import PATIENCE_S, TOPIC, Suite, World, ids
+
+CONNECTIONS = 200
+KEPT_MESSAGES = 50
+
+#: How much more memory a process may hold after so many connections, in bytes: what the interpreter keeps for itself.
+_GROWTH_BYTES = 8 * 1024 * 1024
+
+
+class Surviving(Suite):
+    """C-40, C-42, C-45."""
+
+    @rule(40, "persistent", "multi_process")
+    async def test_c40_what_has_a_receipt_outlives_its_publisher(self) -> None:
+        """Though it was killed in that moment. `WRITTEN` promises that much."""
+        assert self.capabilities.send >= Durability.WRITTEN, (
+            "a persistent transport promises less than it keeps"
+        )
+        async with self.world() as world:
+            await world.declare(pattern="victims")
+            said, code = await _run("killed", self.url, str(KEPT_MESSAGES))
+            assert code < 0
+            assert len(said) == KEPT_MESSAGES
+            feed = await world.feed(pattern="victims")
+            assert sorted(ids(await world.handle(feed, KEPT_MESSAGES))) == sorted(said)
+
+    @rule(42)
+    async def test_c42_a_fork_harms_neither_side(self) -> None:
+        """A child that connects by itself works also when its parent has left, or is refused in a sentence."""
+        said, code = await _run("forked", self.url or "memory://")
+        assert code == 0
+        assert said in (["sent"], ["refused"])
+        if not self.capabilities.multi_process:
+            return
+        wanted = [b"parent", b"parent again"]
+        if said == ["sent"]:
+            wanted += [b"child", b"child again"]
+        async with self.world() as world:
+            feed = await world.feed(pattern="forks")
+            found = [delivery.message.body for delivery in await world.handle(feed, len(wanted))]
+            assert sorted(found) == sorted(wanted)
+            await world.nothing_comes(feed, "forks")
+
+    @pytest.mark.timeout(120)
+    @rule(45)
+    async def test_c45_many_connections_leave_nothing_behind(self) -> None:
+        """No descriptor, no task, no thread, and no memory to speak of."""
+        await self._connect(CONNECTIONS // 10)
+        before, memory = _held(), _resident_bytes()
+        await self._connect(CONNECTIONS)
+        assert _held() == before
+        assert _resident_bytes() - memory < _GROWTH_BYTES
+
+    async def _connect(self, times: int) -> None:
+        clock = VirtualClock()
+        transport = self.make(clock)
+        for number in range(times):
+            await transport.open()
+            world = World(transport, clock)
+            feed = await world.feed()
+            await world.send_many(1)
+            async with asyncio.timeout(PATIENCE_S):
+                deliveries = await feed.receive(10)
+            await feed.settle([(delivery, ACCEPT) for delivery in deliveries])
+            if number % 2:
+                await world.close()
+            else:
+                await transport.close()
+
+    @rule(45)
+    async def test_c45_a_bus_that_was_used_leaves_nothing_behind(self) -> None:
+        """With handlers, a receiver that nobody closed, and requests that nobody answered."""
+        clock = VirtualClock()
+        transport = self.make(clock)
+        before: tuple[int, int, int] | None = None
+        for _ in range(20):
+            bus = EmbeddedBus.over(transport, clock=clock)
+            handled = asyncio.Event()
+
+            @bus.subscribe(TOPIC, group="handlers")
+            async def handle(_: int, done: asyncio.Event = handled) -> None:
+                done.set()
+
+            async with bus.running():
+                await bus.publish(TOPIC, 1)
+                receiver = bus.receive(TOPIC, group="receivers")
+                await anext(receiver)
+                async with asyncio.timeout(PATIENCE_S):
+                    await handled.wait()
+            del receiver, bus
+            before = before or _held()
+        assert _held() == before
+
+
+async def _run(*arguments: str) -> tuple[list[str], int]:
+    """Run the victim; return the lines that it printed, and its exit code."""
+    command = (sys.executable, "-m", "waystation.testing.victim", *arguments)
+    victim = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            said, _ = await victim.communicate()
+    finally:
+        if victim.returncode is None:
+            victim.kill()
+            await victim.wait()
+    assert victim.returncode is not None
+    return said.decode().split(), victim.returncode
+
+
+def _held() -> tuple[int, int, int]:
+    """Return how many descriptors, threads and tasks there are."""
+    gc.collect()
+    return len(os.listdir("/dev/fd")), threading.active_count(), len(asyncio.all_tasks())
+
+
+def _resident_bytes() -> int:
+    """Return how much memory this process holds now; 0 where the system does not say."""
+    pages = Path("/proc/self/statm")
+    return int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if pages.exists() else 0
