@@ -286,7 +286,7 @@ KEEPING = (
     ),
     Mutant(
         "retention deletes what one group has settled and another has not",
-        "_store/maintenance.py",
+        "_store/retention.py",
         "min(coalesce(c.next, 0))",
         "max(coalesce(c.next, 0))",
         (DATABASE + "test_settled_messages_are_deleted_and_their_space_is_given_back",),

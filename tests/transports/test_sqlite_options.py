@@ -10,6 +10,7 @@ from waystation import Bus
 from waystation._core.errors import ConfigurationError
 from waystation._core.limits import DEDUPE_WINDOW_S
 from waystation._core.url import parse_url
+from waystation._store.retention import Retention
 from waystation.transports.sqlite.options import Options, read_options
 
 
@@ -28,12 +29,22 @@ def test_the_window_of_dedupe_keys_is_a_duration(text: str, window_s: float) -> 
     )
 
 
+def test_what_is_kept_has_an_age_and_a_size() -> None:
+    assert read("?keep=7d&keep_bytes=10GiB").retention == Retention(
+        keep_s=7 * 86400.0, bytes_max=10 * 1024**3
+    )
+
+
 @pytest.mark.parametrize(
     ("query", "complaint"),
     [
         ("?dedupe_windw=10m", "did you mean 'dedupe_window'"),
         ("?dedupe_window=10", "'2m', '1h'"),
         ("?dedupe_window=-1s", "dedupe_window"),
+        ("?keep=forever", "keep='forever'"),
+        ("?keep_bytes=10GB", "'10GiB'"),
+        ("?keep_bytes=0MiB", "'10GiB'"),
+        ("?keep_byte=1GiB", "did you mean 'keep_bytes'"),
         ("?settle=maybe", "'written'"),
     ],
 )

@@ -21,23 +21,18 @@ from typing import Final
 import apsw
 
 from .._core.limits import (
-    INBOX_RETENTION_S,
     MEMBER_LEASE_S,
     RETENTION_SWEEP_S,
-    UNREAD_RETENTION_S,
     WAL_ALARM_BYTES,
 )
 from . import groups, members
 from .clock import StoreClock
 from .database import connect, set_patience
-from .rows import fetch
+from .retention import Retention, delete_old, delete_oldest, is_too_large
 
 logger = logging.getLogger("waystation.store")
 
-#: Segments deleted in one transaction: a few milliseconds of the write lock.
-_DELETE_ROWS_MAX: Final = 50
-
-#: Marks of publishing once deleted in one transaction: the same.
+#: Marks of publishing once deleted in one transaction: a few milliseconds of the write lock.
 _DELETE_MARKS_MAX: Final = 1000
 
 #: Free pages given back to the file system in one transaction: a few milliseconds again.
@@ -57,28 +52,18 @@ _CHECKPOINT_PAUSE_S: Final = 0.5
 #: How often the inbox is swept, in sweeps: it is a whole scan.
 _INBOX_EVERY_SWEEPS: Final = 300
 
-_SETTLED_BY_ALL = """
-    SELECT p.topic, p.number, min(coalesce(c.next, 0)) FROM bus_partition p
-    JOIN bus_membership m ON m.topic = p.topic
-    LEFT JOIN bus_cursor c ON c.group_id = m.group_id AND c.topic = p.topic AND c.partition = p.number
-    GROUP BY p.topic, p.number HAVING min(coalesce(c.next, 0)) > 0"""
-_DELETE_SETTLED = """
-    DELETE FROM bus_segment WHERE id IN (
-        SELECT id FROM bus_segment WHERE topic = ? AND partition = ? AND first + count <= ? ORDER BY first LIMIT ?)"""
 _DELETE_MARKS = """
     DELETE FROM bus_dedupe WHERE (topic, key) IN (
         SELECT topic, key FROM bus_dedupe WHERE expires <= ? ORDER BY expires LIMIT ?)"""
-_DELETE_UNREAD = """
-    DELETE FROM bus_segment WHERE id IN (
-        SELECT id FROM bus_segment
-        WHERE time < ? AND topic NOT IN (SELECT topic FROM bus_membership) ORDER BY id LIMIT ?)"""
 
 
 class Maintenance:
     """The thread. `nudge` it when the write-ahead log has grown."""
 
-    def __init__(self, path: Path, clock: StoreClock, lock: Path) -> None:
+    def __init__(self, path: Path, clock: StoreClock, lock: Path, retention: Retention | None = None) -> None:
         self._path, self._clock, self._lock = path, clock, lock
+        self._retention = retention or Retention()
+        self._too_large = False  # whether nothing more may be deleted, and it was said
         self._wal = path.with_name(path.name + "-wal")
         self._wake = threading.Event()
         self._stopping = False
@@ -153,9 +138,9 @@ class Maintenance:
     def _sweep(self, connection: apsw.Connection) -> None:
         now = self._clock.now()
         self._sweeps += 1
-        for topic, partition, settled in fetch(connection, _SETTLED_BY_ALL):
-            self._delete(connection, _DELETE_SETTLED, (topic, partition, settled, _DELETE_ROWS_MAX))
-        self._delete(connection, _DELETE_UNREAD, (now - UNREAD_RETENTION_S, _DELETE_ROWS_MAX))
+        while delete_old(connection, self._retention, now) and not self._stopping:
+            continue
+        self._make_smaller(connection)
         self._delete(connection, _DELETE_MARKS, (now, _DELETE_MARKS_MAX))
         if connection.execute("SELECT 1 FROM bus_reply WHERE expires < ? LIMIT 1", (now,)).get:
             connection.execute("DELETE FROM bus_reply WHERE expires < ?", (now,))
@@ -168,9 +153,27 @@ class Maintenance:
                 if name in groups.expired(connection, now):
                     groups.remove(connection, name)
         if self._sweeps % _INBOX_EVERY_SWEEPS == 0:
-            connection.execute("DELETE FROM bus_inbox WHERE seen < ?", (now - INBOX_RETENTION_S,))
+            connection.execute("DELETE FROM bus_inbox WHERE seen < ?", (now - self._retention.inbox_s,))
         while self._has_spare_pages(connection) and not self._stopping:
             connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES_MAX})").fetchall()
+
+    def _make_smaller(self, connection: apsw.Connection) -> None:
+        """Delete what is settled until the file holds no more than it should, or nothing of that is left."""
+        while is_too_large(connection, self._retention):
+            with connection:  # a savepoint: no group may come in between
+                deleted = delete_oldest(connection)
+            if self._stopping:
+                return
+            if not deleted:
+                if not self._too_large:
+                    logger.warning(
+                        "%s holds more than keep_bytes, and nothing in it is settled by every group: nothing is "
+                        "dropped; see `waystation lag` for who is behind",
+                        self._path,
+                    )
+                self._too_large = True
+                return
+        self._too_large = False
 
     def _has_spare_pages(self, connection: apsw.Connection) -> bool:
         free, total = connection.pragma("freelist_count"), connection.pragma("page_count")

@@ -52,7 +52,7 @@ class Opened:
         self._folder = folder
         self._ear: Ear | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.maintenance = Maintenance(path, self.clock, folder / "maintenance.lock")
+        self.maintenance = Maintenance(path, self.clock, folder / "maintenance.lock", options.retention)
         with ExitStack() as undo, translated(path):
             undo.callback(self.bell.close)
             undo.callback(self.maintenance.close)

@@ -23,6 +23,7 @@ from ..._store import groups, inspect, leases, members, recurring
 from ..._store.claim import Member
 from ..._store.database import connect, file_system_of, translated
 from ..._store.log import is_reply_address
+from ..._store.retention import Retention
 from ..._store.schema import VERSION
 from .feed import GroupFeed, ReplyFeed
 from .opened import Opened
@@ -267,6 +268,7 @@ class SqliteTransport:
             "schema": str(VERSION),
             "size": f"{self._path.stat().st_size:,} bytes",
             "write-ahead log": f"{opened.maintenance.wal_bytes():,} bytes",
+            "keeping": _kept(self._options.retention),
             "publishing once": f"a dedupe_key counts for {self._options.dedupe_window_s:g} s",
             "publishing": "FLUSHED: the write-ahead log is flushed after the commit, before the receipt",
             "settling": "FLUSHED"
@@ -302,3 +304,15 @@ class SqliteTransport:
                 f"{self._path.name} was opened before a fork, which SQLite does not survive: connect after it"
             )
         return self._open
+
+
+def _kept(retention: Retention) -> str:
+    settled = "until every group has settled it"
+    if retention.keep_s is not None:
+        settled = f"{retention.keep_s:g} s, and {settled}"
+    size = (
+        ""
+        if retention.bytes_max is None
+        else f"; settled messages go earlier above {retention.bytes_max:,} bytes"
+    )
+    return settled + size
