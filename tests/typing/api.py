@@ -11,12 +11,14 @@ import msgspec
 from waystation import (
     Accept,
     Bus,
+    CircuitBreaker,
     Delivery,
     Depends,
     Durability,
     Endpoint,
     Handler,
     Message,
+    Rate,
     Receipt,
     Received,
     Retry,
@@ -165,6 +167,18 @@ async def yields_where_it_must_return(ask: Ask) -> AsyncIterator[Price]:
 async def listen(order: OrderPlaced) -> None: ...
 
 
+bus.subscribe(
+    orders,
+    group="protected",
+    rate=Rate(10, "1m", burst=3),
+    max_duration="30s",
+    prefetch=20,
+    breaker=CircuitBreaker(failures=5, window="1m", pause=timedelta(seconds=30)),
+    retry=RetryPolicy(budget=0.1),
+)(listen)
+bus.respond(quotes, rate="100/s", max_duration=2)(quote)
+bus.subscribe(orders, group="wrong rate", rate=100)(listen)  # type: ignore[call-overload]
+bus.subscribe(orders, group="wrong breaker", breaker=True)(listen)  # type: ignore[call-overload]
 bus.subscribe(orders, group="wrong option", concurency=8)(listen)  # type: ignore[call-overload]
 bus.subscribe(orders, group="wrong value", ordered="yes")(listen)  # type: ignore[call-overload]
 bus.subscribe(orders)(listen)  # type: ignore[call-overload]

@@ -255,8 +255,9 @@ class Consumer:
         self._handled += handled
         if self._spending is not None:
             self._spending.handled(handled)
-        spoilt, self._spoilt = self._spoilt, self._results.spoilt
-        self.valve.took(succeeded=max(0, handled - self._results.spoilt + spoilt))
+        if self.spec.breaker is not None:
+            spoilt, self._spoilt = self._results.spoilt - self._spoilt, self._results.spoilt
+            self.valve.took(succeeded=max(0, handled - spoilt))
         if self.valve.paused:
             self._shut()
         return self._intake.progress(handled, elapsed_s)

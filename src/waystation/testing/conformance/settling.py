@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from ..._core.delivery import ACCEPT, RELEASE, DeadLetter, Retry
-from ..._core.errors import SettlementLost
+from ..._core.delivery import ACCEPT, RELEASE, DeadLetter, Receipt, Retry
+from ..._core.errors import SendRejected, SettlementLost
 from ..._core.limits import LEASE_RENEWAL_S, LEASE_S
 from .rules import rule
 from .world import Suite, ids, ids_of
 
 
 class Settling(Suite):
-    """C-07 to C-17, C-32."""
+    """C-07 to C-17, C-32, C-33."""
 
     @rule(7)
     async def test_c07_what_was_accepted_never_comes_back(self) -> None:
@@ -236,3 +238,22 @@ class Settling(Suite):
                 seen += ids(deliveries)
                 await feed.settle([(delivery, ACCEPT) for delivery in deliveries])
             assert sorted(seen) == sorted(ids_of(sent))
+
+    @rule(33)
+    async def test_c33_who_sends_too_fast_is_told_of_every_message(self) -> None:
+        """He waits, or is refused; what has a receipt arrives, and nothing else does."""
+        async with self.world() as world:
+            feed = await world.feed()
+            batches = [[world.message(body=b"x" * 1000) for _ in range(100)] for _ in range(40)]
+            sending = asyncio.gather(*(world.transport.send(batch) for batch in batches))
+            outcomes = [outcome for each in await sending for outcome in each]
+            assert len(outcomes) == sum(map(len, batches))
+            assert {type(outcome) for outcome in outcomes} <= {Receipt, SendRejected}
+            stored = [outcome.message_id for outcome in outcomes if isinstance(outcome, Receipt)]
+            found: list[str] = []
+            while len(found) < len(stored):
+                deliveries = await feed.receive(100)
+                found += ids(deliveries)
+                await feed.settle([(delivery, ACCEPT) for delivery in deliveries])
+            assert sorted(found) == sorted(stored)
+            await world.nothing_comes(feed)
