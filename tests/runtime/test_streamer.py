@@ -103,7 +103,7 @@ async def test_a_caller_that_is_not_heard_of_any_more_is_given_up() -> None:
         await stream.aclose()
 
 
-async def test_a_responder_that_stops_says_so_to_a_caller_who_has_had_parts(url: str) -> None:
+async def test_a_responder_that_stops_says_so(url: str) -> None:
     async with chat(url) as c:
         stream = c.numbers(Ask(3, "wait"))
         assert [(await anext(stream)).number for _ in range(3)] == [0, 1, 2]
@@ -223,3 +223,29 @@ async def test_middleware_and_dependencies_are_around_the_whole_stream() -> None
     async with bus.running():
         assert await all_of(bus.request_stream(answers, Ask(2))) == [0, 1]
     assert events == ["begin", "open", "rows", "rows", "close", "end"]
+
+
+async def test_a_stream_holds_up_no_other_request_however_many_there_are(url: str) -> None:
+    async with chat(url) as c:
+        streams = [c.numbers(Ask(1, "wait")) for _ in range(40)]
+        for stream in streams:  # one by one, so that each is a message of its own
+            assert (await anext(stream)).number == 0
+        assert c.begun == 40
+        assert c.closed == 0
+        for stream in streams:
+            await stream.aclose()
+        await c.nothing_is_left()
+
+
+async def test_a_request_is_not_begun_again_by_another_responder(url: str) -> None:
+    async with chat(url) as c:
+        stream = c.numbers(Ask(0, "wait"))
+        waiting = asyncio.ensure_future(anext(stream))
+        while c.begun == 0:
+            await c.clock.advance(0)
+        await c.clock.advance(25)
+        assert await c.bus.drain(0) == 1
+        with pytest.raises(RequestFailed, match="stopped before the end"):
+            await waiting
+        (group,) = [info for info in await c.bus.inspector().groups() if info.group == answers.name]
+        assert (group.ready, group.in_flight, group.waiting) == (0, 0, 0)

@@ -1,4 +1,8 @@
-"""Running handlers that stream their replies: a task and a conversation for each, for as long as it yields."""
+"""Running handlers that stream their replies: a task and a conversation for each, for as long as it yields.
+
+A request is accepted when its handler begins: what was half said is not said again, and a lease of the log that lasted
+as long as a stream would hold up whatever is behind it.
+"""
 
 from __future__ import annotations
 
@@ -58,10 +62,10 @@ class StreamRunner:
         self._next_stream = message_ids()
 
     async def run(self, lane: Lane, size: int) -> int:
-        """See `Runner`. Cancelled, it tells a caller who has had parts that there will be no more."""
+        """See `Runner`. Cancelled, it tells the caller that there will be no more."""
         delivery = lane.pending[0]
         lane.taken = 1
-        ending = self._verdicts.refused(delivery) or self._verdicts.unanswerable(delivery)
+        ending: Ending | None = self._verdicts.refused(delivery) or self._verdicts.unanswerable(delivery)
         if ending is None:
             try:
                 body = self._read(delivery)
@@ -70,18 +74,21 @@ class StreamRunner:
             else:
                 ending = await self._answer(lane, delivery, body)
         lane.drop(1)
-        self._results.end(lane, ending)
+        if ending is not None:
+            self._results.end(lane, ending)
         return 1
 
-    async def _answer(self, lane: Lane, delivery: Delivery, body: Any) -> Ending:
+    async def _answer(self, lane: Lane, delivery: Delivery, body: Any) -> Ending | None:
+        """Run the handler; return what becomes of a request with which it could not begin."""
         try:
             desk = await self._runtime.requests.desk(self._transport)
             outgoing = self._outgoing(delivery, desk)
             with desk.conversation(outgoing.stream, outgoing):
+                self._results.end(lane, Ending(delivery, ACCEPT))
                 await self._stream(lane, delivery, body, outgoing)
         except Exception as error:  # noqa: BLE001 - whatever a transport raises: its caller cannot be heard
             return self._verdicts.retried(delivery, error)
-        return Ending(delivery, ACCEPT)
+        return None
 
     async def _stream(self, lane: Lane, delivery: Delivery, body: Any, outgoing: Outgoing) -> None:
         CURRENT.set(delivery)
@@ -97,8 +104,7 @@ class StreamRunner:
             try:
                 failure: str | None = describe(lane.failure(error))
             except asyncio.CancelledError:
-                if outgoing.sent:
-                    outgoing.end("its responder was stopped before the end")
+                outgoing.end("its responder was stopped before the end")
                 raise
         else:
             failure = _failure(task)

@@ -188,6 +188,19 @@ class Settling(Suite):
             await slow.settle([(delivery, ACCEPT) for delivery in taken])
             await world.nothing_comes(slow)
 
+    @rule(16)
+    async def test_c16_what_is_settled_is_passed_over(self) -> None:
+        """Whoever keeps leases need not know which of them a settlement has just ended."""
+        async with self.world() as world:
+            feed = await world.feed()
+            await world.send_many(2)
+            settled, held = await world.take(feed, 2)
+            await feed.settle([(settled, ACCEPT)])
+            await feed.extend([settled, held])
+            await feed.settle([(held, ACCEPT)])
+            await feed.extend([settled, held])
+            await world.nothing_comes(feed)
+
     @rule(17)
     async def test_c17_a_late_settlement_is_refused(self) -> None:
         """It does not touch the new owner, and what else was in the call is settled."""
