@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from waystation import Bus, Delivery, Message, SettlementLost, Transaction
+from waystation import Bus, Delivery, Message, Rate, SettlementLost, Transaction
 from waystation._core.delivery import RELEASE
 from waystation._core.limits import LEASE_RENEWAL_S
 from waystation.testing import VirtualClock
@@ -137,3 +137,22 @@ async def test_nothing_of_a_transaction_is_kept_when_one_of_its_leases_was_lost(
 
 def numbered(deliveries: Sequence[Delivery], number: int) -> list[Delivery]:
     return [delivery for delivery in deliveries if delivery.body == b'{"number":%d}' % number]
+
+
+async def test_who_has_lost_all_that_waited_fetches_again() -> None:
+    clock, faults = VirtualClock(), Faults()
+    bus, done = a_bus(clock), list[int]()
+
+    async def charge(order: Order) -> None:
+        done.append(order.number)
+
+    async with bus:
+        transport = FaultyTransport(bus._transports[0], faults)
+        async with consumer_of(bus, charge, transport, rate=Rate(1, "1h"), prefetch=1) as consumer:
+            await bus.publish_many(orders, [Order(n) for n in range(2)])
+            await clock.advance(3600 - 0.2)
+            held = consumer._unsettled()
+            assert (done, len(held)) == ([0], 1), "the second one waits for its turn"
+            consumer._keeper._lost(SettlementLost("gone", deliveries=held))
+            assert consumer.counters.in_flight == 0
+            assert consumer._intake._bell.is_set()

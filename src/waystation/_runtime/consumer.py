@@ -91,12 +91,17 @@ class Consumer:
             before_run=None if self._deadline is None else self._deadline.watch,
             limiter=self._limiter,
         )
-        self._keeper = LeaseKeeper(
-            self._lanes, clock, feed=lambda: self._source.feed, unsettled=self._unsettled, name=spec.name
-        )
         prefetch = Prefetch(spec.concurrency, runner.appetite, spec.prefetch or CREDIT_MESSAGES_MAX)
         self._intake = Intake(
             prefetch, self._lanes, self._limiter, self.valve, clock, unsettled=self._unsettled_count
+        )
+        self._keeper = LeaseKeeper(
+            self._lanes,
+            clock,
+            feed=lambda: self._source.feed,
+            unsettled=self._unsettled,
+            on_loss=self._intake.ring,
+            name=spec.name,
         )
         self._settling: Sequence[Outcome] = ()
         self._source = Source(spec.name, spec.subscription, transport, clock=clock, random=runtime.random)

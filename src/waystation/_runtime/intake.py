@@ -70,16 +70,18 @@ class Intake:
         return due
 
     def ring(self) -> None:
-        """Look again: something was settled."""
-        self._bell.set()
+        """Look again: something was settled, or lost. Whoever waits is woken only if there is something to do."""
+        if not self._bell.is_set() and self._limit():
+            self._bell.set()
 
     def _limit(self) -> int:
         """How much to fetch now; 0: nothing before something ends; less: nothing before some time has passed."""
-        if self._valve.paused:
+        unsettled = self._unsettled()
+        limit = self._prefetch.limit(waiting=self._lanes.waiting, unsettled=unsettled)
+        if limit == 0 or self._valve.paused:
             return 0
         if self._valve.probing:
-            return 0 if self._unsettled() else 1
-        limit = self._prefetch.limit(waiting=self._lanes.waiting, unsettled=self._unsettled())
-        if self._limiter is None or limit == 0:
+            return 0 if unsettled else 1
+        if self._limiter is None:
             return limit
         return min(limit, self._limiter.room(self._lanes.idle)) or -1

@@ -26,6 +26,7 @@ class LeaseKeeper:
     Args:
         feed: The feed that is open now, if one is.
         unsettled: Every delivery that was received and is not settled.
+        on_loss: Called when some of them were let go of.
         name: The subscription, for the log.
     """
 
@@ -36,12 +37,14 @@ class LeaseKeeper:
         *,
         feed: Callable[[], Feed | None],
         unsettled: Callable[[], Sequence[Delivery]],
+        on_loss: Callable[[], object],
         name: str,
     ) -> None:
         self._lanes = lanes
         self._clock = clock
         self._feed = feed
         self._unsettled = unsettled
+        self._on_loss = on_loss
         self._name = name
 
     async def run(self) -> None:
@@ -67,3 +70,4 @@ class LeaseKeeper:
             cancelled,
             extra={"subscription": self._name},
         )
+        self._on_loss()
