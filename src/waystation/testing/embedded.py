@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random as random_module
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Self
 
@@ -126,12 +126,13 @@ class EmbeddedBus(Bus):
         Raises:
             TimeoutError: A handler does not end, for example because it waits for time to pass. The text says which.
         """
+        inspector = self.inspector()
         found: list[GroupInfo] = []
         quiet = 0
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 while quiet < 2:  # twice, since a medium may be looked at in several steps
-                    found = await self._owing()
+                    found = self._owing(await inspector.groups())
                     quiet = 0 if found else quiet + 1
                     await self._pause()
         except TimeoutError:
@@ -145,11 +146,11 @@ class EmbeddedBus(Bus):
                 + "; a handler that waits for time to pass needs `await clock.advance(…)`"
             ) from None
 
-    async def _owing(self) -> list[GroupInfo]:
+    def _owing(self, groups: Sequence[GroupInfo]) -> list[GroupInfo]:
         patterns = [(spec.group, spec.topic.name) for spec in self._specs]
         return [
             each
-            for each in await self.inspector().groups()
+            for each in groups
             if each.ready
             + each.in_flight
             + (each.waiting if getattr(self, "_waits_for_retries", False) else 0)

@@ -31,12 +31,16 @@ class Survival:
 
     Args:
         urls: A new medium for each run.
+
+    Attributes:
+        nemesis: What did it in the last run.
     """
 
     def __init__(self, test: Test, bus: EmbeddedBus, urls: Iterator[str]) -> None:
         self._test = test
         self._bus = bus
         self._urls = urls
+        self.nemesis = Nemesis((), clock=VirtualClock(), groups=())
 
     async def prove(self, seeds: range) -> None:
         """Run once without faults, then once for each seed.
@@ -57,7 +61,7 @@ class Survival:
     async def run(self, schedule: Schedule, *, seed: int) -> int:
         """Run the test once; return how many calls of the transport it took."""
         clock, bus = VirtualClock(), self._bus
-        nemesis = Nemesis(schedule, clock=clock, groups=bus.handled_groups)
+        nemesis = self.nemesis = Nemesis(schedule, clock=clock, groups=bus.handled_groups)
         with bus.on(next(self._urls), clock=clock, seed=seed, wrap=lambda inner: faulty(inner, nemesis)):
             async with bus:
                 time = asyncio.create_task(_pass(clock, real_s=_REAL_STEP_S * bus.capabilities.persistent))

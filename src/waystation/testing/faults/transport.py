@@ -37,6 +37,7 @@ class Nemesis:
         steps: Calls so far.
         crashed: Set while the process is dead.
         life: How often the process was started.
+        doubled: Ids of messages that were stored twice.
     """
 
     def __init__(self, schedule: Schedule, *, clock: Clock, groups: Collection[str]) -> None:
@@ -45,6 +46,7 @@ class Nemesis:
         self.groups = groups
         self.steps = 0
         self.life = 1
+        self.doubled: set[str] = set()
         self.crashed = asyncio.Event()
 
     def revive(self) -> None:
@@ -99,6 +101,7 @@ class FaultyTransport:
         async with _attacked(self._nemesis) as fault:
             outcomes: Sequence[SendOutcome] = await self._inner.send(messages)
             if fault is Kind.DUPLICATE:
+                self._nemesis.doubled.update(message.id for message in messages)
                 await self._inner.send(messages)
         return outcomes
 
@@ -166,8 +169,9 @@ class FaultyFeed:
 
     async def receive(self, limit: int, /) -> Sequence[Delivery]:
         """Wait for deliveries. A dead process waits for ever."""
-        deliveries = await self._inner.receive(limit)
+        # Late is only the question: what was taken before a settlement must not be handed over after it.
         fault = await self._nemesis.strike()
+        deliveries = await self._inner.receive(limit)
         kind = None if fault is None else fault.kind
         if kind in (Kind.CRASH_BEFORE, Kind.CRASH_AFTER):
             self._nemesis.crashed.set()
