@@ -26,6 +26,7 @@ MAY_SLEEP = {"src/waystation/_store/database.py"}
 #: Files of the engine that may ask what time it is. Whatever a message shows goes by the clock that a program brings.
 MAY_READ_TIME = {
     "src/waystation/_runtime/clock.py",  # the clock that a program brings if it brings none
+    "src/waystation/_store/bodies.py",  # the file system's own stamps
     "src/waystation/_store/database.py",  # how long SQLite has been busy
     "src/waystation/_store/maintenance.py",  # when its thread tidies up next
     "src/waystation/_store/wakeup.py",  # the file system's own stamps

@@ -10,6 +10,8 @@ NAMES = CRASH + "test_names_of_new_files_are_kept_without_sqlites_help"
 LEASES = "tests/store/test_leases.py::"
 DATABASE = "tests/store/test_database.py::"
 SENDING = "tests/transports/test_sqlite_sending.py::"
+LARGE = "tests/transports/test_sqlite_large.py::"
+REFERENCES = "tests/store/test_references.py::"
 RECEIVING = "tests/transports/test_sqlite_receiving.py::"
 OPENED_AGAIN = (
     "tests/store/test_failing_disk.py"
@@ -146,6 +148,7 @@ PUBLISHING_ONCE = (
         "a dedupe_key is marked before the transaction",
         "transports/sqlite/sender.py",
         "                await self._desk.begin()\n"
+        "                confirm(self._desk.bodies, tickets)\n"
         "                written = self._desk.log.write(prepared, self._clock.now())\n",
         "                written = self._desk.log._mark(prepared.to_mark, self._clock.now())\n"
         "                left = [m for i, m in enumerate(messages) if i not in written.firsts]\n"
@@ -157,7 +160,7 @@ PUBLISHING_ONCE = (
     Mutant(
         "a message whose time has come is taken for its own duplicate",
         "_store/log.py",
-        "self._store(prepare(due, now), now)",
+        "self._store(prepare(due, now, ticketed=ticketed), now)",
         "self.append(due, now).touched",
         ("tests/store/test_dedupe.py::test_what_was_scheduled_is_not_its_own_duplicate",),
     ),
@@ -184,6 +187,44 @@ PRIORITIES = (
         "        rows.sort(key=lambda row: -priority_of(row[0]))\n",
         "        pass\n",
         (CONFORMANCE + "test_c24_the_highest_priority_comes_first",),
+    ),
+)
+
+LARGE_BODIES = (
+    Mutant(
+        "a dead letter's body is swept",
+        "_store/references.py",
+        "        AND (b.topic, b.partition, b.place) NOT IN (SELECT topic, partition, place FROM bus_dead) END",
+        "        END",
+        (REFERENCES + "test_a_file_stays_with_the_dead_letter_until_that_is_deleted",),
+    ),
+    Mutant(
+        "a damaged body is delivered",
+        "_store/bodies.py",
+        "zlib.crc32(body) != ticket.checksum",
+        "False",
+        ("tests/store/test_bodies.py::test_what_is_not_what_was_written_is_lost_and_nothing_else",),
+    ),
+    Mutant(
+        "a message is stored whose body was swept meanwhile",
+        "transports/sqlite/sender.py",
+        "                confirm(self._desk.bodies, tickets)\n",
+        "",
+        (LARGE + "test_whoever_was_stopped_until_its_file_was_swept_is_refused",),
+    ),
+    Mutant(
+        "another attempt of a large message has its body in the database",
+        "_store/settle.py",
+        "lease.tickets.get(place) or delivery.message",
+        "delivery.message",
+        (LARGE + "test_another_attempt_and_a_dead_letter_have_the_whole_body",),
+    ),
+    Mutant(
+        "large bodies are read beyond all credit",
+        "transports/sqlite/luggage.py",
+        "            if delivery.body.size > room and (held or chosen):\n                break\n",
+        "",
+        (LARGE + "test_no_more_large_bodies_are_held_than_credit_allows",),
     ),
 )
 
@@ -332,4 +373,4 @@ KEEPING = (
     ),
 )
 
-ENGINE = (*RECURRING, *FLUSHING, *PUBLISHING_ONCE, *PRIORITIES, *LEASING, *KEEPING)
+ENGINE = (*RECURRING, *FLUSHING, *PUBLISHING_ONCE, *PRIORITIES, *LARGE_BODIES, *LEASING, *KEEPING)

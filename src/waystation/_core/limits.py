@@ -17,8 +17,13 @@ KEY_BYTES_MAX: Final = 1024
 
 # --- sizes ---------------------------------------------------------------------------------------------------
 
-#: Largest body that a transport takes, in bytes. Larger ones belong in a claim check.
+#: Largest body that a transport takes, in bytes: it is in memory whole, in the publisher and in the handler. What is
+#: larger belongs where it can be read in pieces, and its name into the message.
 MESSAGE_BODY_BYTES_MAX: Final = 64 * 1024 * 1024
+
+#: Largest body that is stored in the database itself, in bytes; a larger one gets a file of its own beside it. NATS and
+#: Kafka stop here too: beyond it, whoever wants to write waits for one message.
+ROW_BODY_BYTES_MAX: Final = 1024 * 1024
 
 #: All headers of one message together, in bytes. NATS and nginx settle between 4 and 64 KiB.
 HEADERS_BYTES_MAX: Final = 64 * 1024
@@ -281,6 +286,10 @@ INBOX_RETENTION_S: Final = 14 * 24 * 3600.0
 #: How long an unclaimed reply is kept beyond its request's deadline, in seconds.
 REPLY_GRACE_S: Final = 60.0
 
+#: How old a file is that holds a large body and belongs to no message before it is removed, in seconds: its publisher
+#: died between the two, or has minutes to commit.
+ORPHAN_BODY_S: Final = 3600.0
+
 #: Size of the write-ahead log at which it is written back into the database, in bytes.
 WAL_CHECKPOINT_BYTES: Final = 16 * 1024 * 1024
 
@@ -303,6 +312,8 @@ assert TRANSACTION_S_MAX <= LEASE_S, "a transaction must not outlive the lease i
 assert BATCH_BYTES_MAX <= MESSAGE_BODY_BYTES_MAX, (
     "one message of the maximum size must fit into a batch of its own"
 )
+assert ROW_BODY_BYTES_MAX < MESSAGE_BODY_BYTES_MAX
+assert ORPHAN_BODY_S > 10 * (SEND_TIMEOUT_S + STORE_BUSY_S), "what is being published is nobody's orphan"
 assert STREAM_REMINDER_S * 3 < STREAM_SILENCE_S, "a caller must survive two lost words"
 assert STREAM_AHEAD_BYTES_MAX <= BATCH_BYTES_MAX, "what is ahead may travel in one message"
 assert DRAIN_S + KILL_GRACE_S < 30, "Kubernetes kills after 30 s"

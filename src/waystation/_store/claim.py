@@ -19,7 +19,8 @@ from .leases import PendingLease, RangeLease, Stretch, bitmap_bytes
 from .log import Log, priority_of
 from .pending import blocked_keys, bury, park, take_due
 from .rows import Row, fetch
-from .segment import DamagedSegment
+from .segment import DamagedSegment, Ticketed
+from .ticket import Ticket
 
 _FREE_CURSORS = """
     SELECT p.number, coalesce(c.next, 0), coalesce(c.done, x''), coalesce(c.leased_to, 0), c.owner,
@@ -122,8 +123,17 @@ def _deliveries(log: Log, lease: RangeLease) -> list[Delivery]:
     for first, messages in log.segments(lease.topic, lease.partition, lease.next, lease.leased_to):
         places = range(max(0, lease.next - first), min(len(messages), lease.leased_to - first))
         found += first_deliveries(messages, places, Stretch(lease, first))
-    lease.bytes = sum([len(delivery.body) for delivery in found])
+        if isinstance(messages, Ticketed):
+            lease.ticketed = True
+    _weigh(lease, found)
     return found
+
+
+def _weigh(lease: RangeLease, deliveries: list[Delivery]) -> None:
+    """Tell a lease how large the bodies are that it stands for."""
+    lease.bytes = sum([len(delivery.body) for delivery in deliveries])
+    if lease.ticketed:
+        lease.bytes += sum(delivery.body.size for delivery in deliveries if isinstance(delivery.body, Ticket))
 
 
 def topics_with_work(connection: apsw.Connection, group: int, now: float) -> set[int]:
@@ -181,7 +191,8 @@ def _claim_range(
         found.more = True
         return
     connection.execute(_TAKE_CURSOR, _cursor_row(lease, member.owner, deadline))
-    lease.bytes = sum([len(delivery.body) for delivery in deliveries])
+    lease.ticketed = any(isinstance(delivery.body, Ticket) for delivery in deliveries)
+    _weigh(lease, deliveries)
     found.leases.append(lease)
     found.deliveries.extend(deliveries)
     found.count += len(deliveries)

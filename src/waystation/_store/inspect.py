@@ -22,7 +22,8 @@ from .rows import Row, fetch, fetch_one
 from .segment import DamagedSegment, decode_segment, pack, unpack
 
 _TOPICS = """
-    SELECT t.id, t.name, t.next_offset, coalesce(sum(s.count), 0), coalesce(sum(length(s.messages)), 0),
+    SELECT t.id, t.name, t.next_offset, coalesce(sum(s.count), 0), coalesce(sum(length(s.messages)), 0)
+           + (SELECT coalesce(sum(size), 0) FROM bus_body WHERE topic = t.id),
            min(s.time), max(s.time)
     FROM bus_topic t LEFT JOIN bus_segment s ON s.topic = t.id GROUP BY t.id ORDER BY t.name"""
 _MEMBERSHIPS = """

@@ -8,11 +8,12 @@ ending in `settle.py`. Every function runs inside its caller's transaction.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import apsw
 
 from .._core.delivery import Delivery
+from .._core.message import Message
 
 
 @dataclass(slots=True, eq=False)
@@ -28,6 +29,10 @@ class RangeLease:
     done: int  # bitmap from `next` on
     bytes: int = 0
     lost: bool = False
+    ticketed: bool = False  # whether some bodies are tickets
+    tickets: dict[int, Message] = field(
+        default_factory=dict
+    )  # by place: as stored, of those whose body was read
 
     @property
     def ended(self) -> bool:
@@ -54,6 +59,8 @@ class PendingLease:
     bytes: int = 0
     ended: bool = False
     lost: bool = False
+    ticketed: bool = False  # whether the body is a ticket
+    ticket: Message | None = None  # what is stored, once the body was read
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -24,13 +24,16 @@ from .._core.limits import (
     PARTITIONS_COUNT,
     REPLY_GRACE_S,
     REQUEST_TIMEOUT_S,
+    ROW_BODY_BYTES_MAX,
 )
 from .._core.message import Message
 from .._core.run import MessageRun
 from .._core.topic import REPLY_WORD, matches
 from .dedupe import mark
+from .references import note, note_scheduled
 from .rows import fetch
 from .segment import decode_segment, encode_segment, pack, unpack
+from .ticket import Ticket
 
 logger = logging.getLogger("waystation.store")
 
@@ -85,12 +88,21 @@ class Prepared:
 
     Attributes:
         to_mark: The whole batch, if something in it has a `dedupe_key`.
+        ticketed: Whether some bodies are tickets.
     """
 
     segments: list[_Segment]
     scheduled: list[Message]
     replies: list[Message]
     to_mark: Sequence[Message] = ()
+    ticketed: bool = False
+
+    @property
+    def is_large(self) -> bool:
+        """Whether a body may be too large for a row."""
+        return any(len(segment[-1]) > ROW_BODY_BYTES_MAX for segment in self.segments) or any(
+            len(message.body) > ROW_BODY_BYTES_MAX for message in self.scheduled
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +119,14 @@ class Written:
     firsts: dict[int, str] = field(default_factory=dict)
 
 
-def prepare(messages: Sequence[Message], now: float) -> Prepared:
+def prepare(messages: Sequence[Message], now: float, *, ticketed: bool = False) -> Prepared:
     """Sort a batch into segments and encode them.
 
     Messages with a `deliver_at` in the future will wait for it; replies go to their address. The rest becomes one
     segment per topic and partition, in the order given; stretches without a key are cut.
+
+    Args:
+        ticketed: Whether some bodies are tickets (`Bodies`).
     """
     if isinstance(messages, MessageRun) and _is_plain(messages.shared, now):
         return Prepared(_run_segments(messages), [], [])
@@ -136,7 +151,7 @@ def prepare(messages: Sequence[Message], now: float) -> Prepared:
             replies += found
         else:
             segments += [_segment(topic, priority, None, part) for part in _parts(found)]
-    return Prepared(segments, scheduled, replies, to_mark)
+    return Prepared(segments, scheduled, replies, to_mark, ticketed)
 
 
 def _is_plain(shared: Message, now: float) -> bool:
@@ -193,7 +208,7 @@ class Log:
         written = self._mark(prepared.to_mark, now)
         if written.firsts:  # rare: only then is something encoded under the lock
             left = [m for index, m in enumerate(prepared.to_mark) if index not in written.firsts]
-            prepared = prepare(left, now)
+            prepared = prepare(left, now, ticketed=prepared.ticketed)
         written.touched.update(self._store(prepared, now))
         return written
 
@@ -209,8 +224,12 @@ class Log:
                 touched.add(NEW_TOPIC)
             topic_id = self.topic_id(topic)
             touched.add(topic_id)
-            number = next(self._turn) % PARTITIONS_COUNT if partition is None else partition
-            self._add_segment(topic_id, priority * PARTITIONS_COUNT + number, count, data, now)
+            within = next(self._turn) % PARTITIONS_COUNT if partition is None else partition
+            number = priority * PARTITIONS_COUNT + within
+            first = self._add_segment(topic_id, number, count, data, now)
+            if prepared.ticketed:
+                messages = decode_segment(0, first, count, zlib.crc32(data), data)
+                note(self._connection, topic_id, number, first, messages)
         return touched
 
     def topic_id(self, name: str) -> int:
@@ -271,15 +290,19 @@ class Log:
             else:
                 logger.error("scheduled message %d was put aside: %s", row_id, damage)
                 self._connection.execute("UPDATE bus_scheduled SET due = ? WHERE id = ?", (_NEVER, row_id))
-        return self._store(prepare(due, now), now)  # whose keys were marked when they were scheduled
+        ticketed = any(isinstance(message.body, Ticket) for message in due)
+        # Their keys were marked when they were scheduled.
+        return self._store(prepare(due, now, ticketed=ticketed), now)
 
-    def _add_segment(self, topic: int, partition: int, count: int, data: bytes, now: float) -> None:
+    def _add_segment(self, topic: int, partition: int, count: int, data: bytes, now: float) -> int:
+        """Write a segment and return the place of its first message."""
         run = self._connection.execute
-        ends = run(_ADVANCE_PARTITION, (topic, partition, count)).get
+        ends: int = run(_ADVANCE_PARTITION, (topic, partition, count)).get
         offset = run(_ADVANCE_TOPIC, (topic, count)).get
         run(
             _ADD_SEGMENT, (topic, partition, ends - count, count, offset - count, now, zlib.crc32(data), data)
         )
+        return ends - count
 
     def _mark(self, messages: Sequence[Message], now: float) -> Written:
         """Mark the keys of a batch; say which messages are duplicates, perhaps of others in the batch."""
@@ -300,6 +323,7 @@ class Log:
             "INSERT INTO bus_scheduled (message_id, topic, due, message) VALUES (?, ?, ?, ?)",
             (message.id, message.topic, message.deliver_at, pack(message)),
         )
+        note_scheduled(self._connection, message)
 
     def _add_replies(self, replies: list[Message], now: float) -> None:
         self._connection.executemany(

@@ -25,7 +25,8 @@ from .._core.limits import (
     RETENTION_SWEEP_S,
     WAL_ALARM_BYTES,
 )
-from . import groups, members
+from . import groups, members, references
+from .bodies import Bodies
 from .clock import StoreClock
 from .database import connect, set_patience
 from .retention import Retention, delete_old, delete_oldest, is_too_large
@@ -49,8 +50,11 @@ _CHECKPOINT_WAIT_S: Final = 0.05
 #: long reader costs the writers a tenth of their time at most.
 _CHECKPOINT_PAUSE_S: Final = 0.5
 
-#: How often the inbox is swept, in sweeps: it is a whole scan.
-_INBOX_EVERY_SWEEPS: Final = 300
+#: How often files of large bodies are swept, in sweeps: each of them is looked up.
+_BODIES_EVERY_SWEEPS: Final = 15
+
+#: How often the inbox is swept, and files that belong to nobody, in sweeps: those are whole scans.
+_SCAN_EVERY_SWEEPS: Final = 300
 
 _DELETE_MARKS = """
     DELETE FROM bus_dedupe WHERE (topic, key) IN (
@@ -64,6 +68,7 @@ class Maintenance:
         self._path, self._clock, self._lock = path, clock, lock
         self._retention = retention or Retention()
         self._too_large = False  # whether nothing more may be deleted, and it was said
+        self._bodies = Bodies(path)
         self._wal = path.with_name(path.name + "-wal")
         self._wake = threading.Event()
         self._stopping = False
@@ -152,7 +157,10 @@ class Maintenance:
             with connection:  # a savepoint, in which it is looked at again: its instance may be back
                 if name in groups.expired(connection, now):
                     groups.remove(connection, name)
-        if self._sweeps % _INBOX_EVERY_SWEEPS == 0:
+        if self._sweeps % _BODIES_EVERY_SWEEPS == 0:
+            references.sweep_gone(connection, self._bodies)
+        if self._sweeps % _SCAN_EVERY_SWEEPS == 0:
+            references.sweep_orphans(connection, self._bodies)
             connection.execute("DELETE FROM bus_inbox WHERE seen < ?", (now - self._retention.inbox_s,))
         while self._has_spare_pages(connection) and not self._stopping:
             connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES_MAX})").fetchall()

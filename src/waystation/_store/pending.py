@@ -19,6 +19,7 @@ from .._core.message import Message
 from .leases import PendingLease, RangeLease
 from .rows import Row, fetch
 from .segment import pack, unpack
+from .ticket import Ticket
 
 #: Suspects delivered together at their first stage: a thousand of them take a dozen rounds.
 _SUSPECTS_TOGETHER_MAX: Final = 100
@@ -106,6 +107,9 @@ def take_due(
         connection.execute(_TAKE_DUE, (row_id, owner, deadline, stage, counted))
         lease = PendingLease(row_id, group, topic, partition, place, key, token + 1, suspect, len(data))
         message, damage = unpack(data)
+        if isinstance(message.body, Ticket):
+            lease.ticketed = True
+            lease.bytes += message.body.size
         leases.append(lease)
         deliveries.append(Delivery.of(message, attempt + counted, lease, damage))
     return deliveries, leases, suspect

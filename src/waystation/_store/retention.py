@@ -24,6 +24,10 @@ _SETTLED_BY_ALL = """
 _UNREAD = (
     "SELECT topic, number, ends FROM bus_partition WHERE topic NOT IN (SELECT topic FROM bus_membership)"
 )
+_BODY_BYTES = """
+    SELECT coalesce(sum(size), 0) FROM bus_body b WHERE (
+        SELECT first + "count" > b.place FROM bus_segment
+        WHERE topic = b.topic AND partition = b.partition AND first <= b.place ORDER BY first DESC LIMIT 1)"""
 _OLDEST = """
     SELECT id FROM (
         SELECT id, first + "count" AS behind FROM bus_segment WHERE topic = ? AND partition = ? ORDER BY first LIMIT 1)
@@ -76,11 +80,15 @@ def delete_old(connection: apsw.Connection, retention: Retention, now: float) ->
 
 
 def is_too_large(connection: apsw.Connection, retention: Retention) -> bool:
-    """Say whether the file holds more than it should, the user's own tables included."""
+    """Say whether the file holds more than it should, the user's own tables included.
+
+    Files of large bodies count while their message is in the log: it is that which can be deleted.
+    """
     if retention.bytes_max is None:
         return False
     pages = connection.pragma("page_count") - connection.pragma("freelist_count")
-    return bool(pages * connection.pragma("page_size") > retention.bytes_max)
+    bodies = connection.execute(_BODY_BYTES).get
+    return bool(pages * connection.pragma("page_size") + bodies > retention.bytes_max)
 
 
 def delete_oldest(connection: apsw.Connection) -> bool:

@@ -131,6 +131,16 @@ CREATE TABLE bus_scheduled (
 CREATE INDEX bus_scheduled_due ON bus_scheduled (due);
 CREATE INDEX bus_scheduled_message ON bus_scheduled (message_id);
 
+CREATE TABLE bus_body (                             -- large bodies that lie in files: see references.py
+    name       TEXT PRIMARY KEY,
+    size       INTEGER NOT NULL,
+    message_id TEXT NOT NULL,
+    topic      INTEGER,                             -- where its message is in the log; NULL: it is scheduled
+    partition  INTEGER,
+    place      INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX bus_body_topic ON bus_body (topic);
+
 CREATE TABLE bus_dedupe (                           -- no second message with this key until then
     topic      INTEGER NOT NULL,
     key        TEXT NOT NULL,

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from .._core.message import BYTES, Message
 from .._core.run import MessageRun
+from .ticket import Ticket, read_ticket, write_ticket
 
 #: Bytes of the checksum before a message that has a row of its own.
 _CHECKSUM_BYTES: Final = 4
@@ -29,9 +30,17 @@ class _Packed(msgspec.Struct, array_like=True, gc=False):
     keys: list[str | None] | None = None
 
 
-_encode = msgspec.msgpack.Encoder().encode
+#: Where the body is in a message written as an array.
+_BODY_INDEX: Final = Message.__struct_fields__.index("body")
+
+_encode = msgspec.msgpack.Encoder(enc_hook=write_ticket).encode
 _decode_packed = msgspec.msgpack.Decoder(_Packed).decode
 _decode_one = msgspec.msgpack.Decoder(Message).decode
+_decode_any = msgspec.msgpack.Decoder(ext_hook=read_ticket).decode
+
+
+class Ticketed(list[Message]):
+    """A segment's messages, at least one of which has a `Ticket` for a body."""
 
 
 class DamagedSegment(Exception):
@@ -43,7 +52,7 @@ class DamagedSegment(Exception):
 
 
 def encode_segment(messages: Sequence[Message]) -> bytes:
-    """Return a batch as bytes."""
+    """Return a batch as bytes. A run has no tickets."""
     if isinstance(messages, MessageRun):
         return _encode(_Packed([], messages.shared, messages.ids, messages.bodies, messages.keys))
     return _encode(_Packed(list(messages)))
@@ -52,14 +61,17 @@ def encode_segment(messages: Sequence[Message]) -> bytes:
 def decode_segment(
     segment_id: int, first: int, count: int, checksum: int, data: bytes
 ) -> list[Message] | MessageRun:
-    """Return a segment's messages.
+    """Return a segment's messages: `Ticketed`, if there is a ticket among their bodies.
 
     Raises:
         DamagedSegment: The checksum does not fit.
     """
     if zlib.crc32(data) != checksum:
         raise DamagedSegment(segment_id, first, count, data)
-    packed = _decode_packed(data)
+    try:
+        packed = _decode_packed(data)
+    except msgspec.ValidationError:  # a ticket is no body
+        return Ticketed(map(_with_ticket, _decode_any(data)[0]))
     if packed.shared is None:
         return packed.messages
     return MessageRun(packed.shared, packed.ids, packed.bodies, packed.keys)
@@ -75,6 +87,16 @@ def unpack(data: bytes) -> tuple[Message, str | None]:
     """Read what `pack` wrote: the message, or what is left of it and what is wrong."""
     packed = data[_CHECKSUM_BYTES:]
     if zlib.crc32(packed) == int.from_bytes(data[:_CHECKSUM_BYTES], "big"):
-        return _decode_one(packed), None
+        try:
+            return _decode_one(packed), None
+        except msgspec.ValidationError:  # a ticket is no body
+            return _with_ticket(_decode_any(packed)), None
     remains = Message("damaged", "damaged", data, content_type=BYTES)
     return remains, "its bytes do not match their checksum"
+
+
+def _with_ticket(values: list[Any]) -> Message:
+    """Return a message that was decoded without its type, since its body may be a ticket."""
+    message = msgspec.convert(values, Message)
+    body = values[_BODY_INDEX]
+    return msgspec.structs.replace(message, body=body) if isinstance(body, Ticket) else message

@@ -170,7 +170,7 @@ def _move_out(
     settlement: Settlement,
     now: float,
 ) -> None:
-    message, attempt = delivery.message, delivery.attempt
+    message, attempt = lease.tickets.get(place) or delivery.message, delivery.attempt
     if isinstance(settlement, Retry):
         park(
             connection,
@@ -231,7 +231,7 @@ def _settle_pending(
             connection,
             lease,
             lease.place,
-            delivery.message,
+            lease.ticket or delivery.message,
             attempts=delivery.attempt,
             reason=settlement.reason,
             detail=settlement.detail,

@@ -21,6 +21,7 @@ import apsw
 
 from ..._core.errors import Disconnected, StoreUnavailable
 from ..._core.limits import DEDUPE_WINDOW_S, STORE_BUSY_S
+from ..._store.bodies import Bodies
 from ..._store.database import connect, translated
 from ..._store.log import Log
 from .flusher import Flusher
@@ -102,6 +103,7 @@ class Desk:
 
     def __init__(self, site: Site) -> None:
         self.path = site.path
+        self.bodies = Bodies(site.path)
         self.connection = connect(site.path, patient=False, on_long_wal=site.on_long_wal)
         self.log = Log(self.connection, dedupe_window_s=site.dedupe_window_s)
         self._flusher = site.flusher

@@ -22,6 +22,7 @@ from ..._store.log import NEW_TOPIC, OTHERS
 from ..._store.rows import fetch
 from ..._store.segment import unpack
 from ..._store.settle import Grouped, Settled, by_lease, settle
+from .luggage import bring, keep_tickets
 
 if TYPE_CHECKING:
     from .desk import Desk
@@ -124,7 +125,23 @@ class GroupFeed:
         self._waiting.ring()
 
     async def receive(self, limit: int) -> Sequence[Delivery]:
-        """Wait for at least one delivery and return at most `limit`."""
+        """Wait for at least one delivery and return at most `limit`.
+
+        Bodies that lie in files are read last, and no more of them than credit allows.
+        """
+        while True:
+            await self._find(limit)
+            if any(lease.ticketed for lease in self._leases):
+                taken = await self._bring(limit)
+                if not taken:
+                    continue
+            else:
+                taken = self._ready[:limit]
+            self._ready = self._ready[len(taken) :]
+            return taken
+
+    async def _find(self, limit: int) -> None:
+        """Wait until something is ready."""
         while not self._ready:
             if self._closed:
                 raise Disconnected("this feed is closed")
@@ -135,12 +152,23 @@ class GroupFeed:
                 await self._read()
             if not self._ready:
                 await self._wait()
-        taken, self._ready = self._ready[:limit], self._ready[limit:]
-        return taken
+
+    async def _bring(self, limit: int) -> list[Delivery]:
+        """Return what is ready, with bodies; nothing, if it has to be looked again."""
+        self._ready = [delivery for delivery in self._ready if not lease_of(delivery).lost]
+        stored = self._ready
+        given = await bring(self._desk.bodies, stored, self._leases, limit)
+        if self._ready is not stored:
+            return []  # closed meanwhile
+        keep_tickets(given, stored)
+        if stored and not given:
+            await self._waiting.wait(_BUSY_POLL_S)  # for credit: settling rings
+        return given
 
     async def extend(self, deliveries: Sequence[Delivery]) -> None:
         """Move the deadlines of the leases that these deliveries belong to."""
-        wanted = {lease for lease in map(lease_of, deliveries) if not lease.ended}
+        held_back = self._ready  # for want of credit, when bodies are large
+        wanted = {lease for lease in map(lease_of, (*deliveries, *held_back)) if not lease.ended}
 
         def work() -> int:
             held = [lease for lease in wanted if not lease.ended]  # some may have been settled meanwhile
@@ -183,7 +211,7 @@ class GroupFeed:
         if self._closed:
             return
         self._closed = True
-        self._ready.clear()
+        self._ready = []
         self._waiting.ring()
         held = [lease for lease in self._leases if not lease.ended]
         if held:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import apsw
 
-from ..._core.delivery import Durability, SendOutcome, receipts
+from ..._core.delivery import Durability, Receipt, SendOutcome, receipts
 from ..._core.errors import Disconnected, SendRejected, SendUnconfirmed, StoreUnavailable
 from ..._core.message import Message
-from ..._core.run import MessageRun, ids_of
+from ..._core.run import MessageRun, bytes_of, ids_of
 from ..._store.clock import StoreClock
 from ..._store.database import translate
-from ..._store.log import is_reply_address, prepare
+from ..._store.log import Prepared, is_reply_address, prepare
+from ..._store.ticket import Ticket
 from .desk import Desk
+from .luggage import check_in, confirm, discard
 
 #: Sending stops while the disk has less than this, in bytes, so that settling and reading can go on.
 DISK_RESERVE_BYTES: Final = 8 * 1024 * 1024
@@ -49,12 +52,37 @@ class Sender:
         A batch of requests and replies only is not flushed: those need to survive a process, not a power cut.
         Cancelling before the commit leaves nothing; during it, the outcome is unknown.
         """
-        flush = not _is_talk(messages)
         prepared = prepare(messages, self._clock.now())
+        if prepared.is_large:
+            return await self._send_large(messages, prepared)
+        return await self._send(messages, prepared, {})
+
+    async def _send_large(self, messages: Sequence[Message], prepared: Prepared) -> Sequence[SendOutcome]:
+        """Give large bodies files of their own first; those of messages that are not stored then are removed."""
+        bodies = self._desk.bodies
+        try:
+            self.check(bytes_of(messages))
+            checked, tickets = await asyncio.to_thread(check_in, bodies, messages)
+        except StoreUnavailable as error:
+            return _rejected(messages, error)
+        if not tickets:
+            return await self._send(messages, prepared, tickets)
+        prepared = prepare(checked, self._clock.now(), ticketed=True)
+        outcomes = await self._send(messages, prepared, tickets)
+        unused = [ticket for index, ticket in tickets.items() if not _may_be_stored(outcomes[index])]
+        if unused:
+            await asyncio.to_thread(discard, bodies, unused)
+        return outcomes
+
+    async def _send(
+        self, messages: Sequence[Message], prepared: Prepared, tickets: Mapping[int, Ticket]
+    ) -> Sequence[SendOutcome]:
+        flush = not _is_talk(messages)
         async with self._desk.turn():
             try:
                 self.check()
                 await self._desk.begin()
+                confirm(self._desk.bodies, tickets)
                 written = self._desk.log.write(prepared, self._clock.now())
             except (apsw.Error, StoreUnavailable, Disconnected) as error:
                 self._desk.undo()
@@ -88,8 +116,11 @@ class Sender:
         """Finish the commit that runs, and disconnect. May be called twice."""
         await self._desk.close()
 
-    def check(self) -> None:
+    def check(self, needed_bytes: int = 0) -> None:
         """Refuse to store more while the disk is full, or after it failed.
+
+        Args:
+            needed_bytes: What there must be room for beyond the reserve.
 
         Raises:
             StoreUnavailable: In a sentence with what to do.
@@ -98,7 +129,7 @@ class Sender:
         if failure is not None:
             raise failure
         now = time.monotonic()
-        if now < self._space_known_until:
+        if not needed_bytes and now < self._space_known_until:
             return
         try:
             free = self._free_bytes(self._desk.path.parent)
@@ -106,7 +137,7 @@ class Sender:
             raise StoreUnavailable(
                 f"the disk of {self._desk.path} cannot be asked for its space: {error}"
             ) from error
-        if free < DISK_RESERVE_BYTES:
+        if free < DISK_RESERVE_BYTES + needed_bytes:
             raise StoreUnavailable(
                 f"the disk of {self._desk.path} is full ({free:,} bytes left): free some space; until then publishing "
                 "is refused, receiving goes on, and nothing that was confirmed is lost"
@@ -126,6 +157,10 @@ def _unconfirmed(messages: Sequence[Message], why: Exception) -> Sequence[SendOu
         SendUnconfirmed(f"message {each} may have been stored: {why}", message_id=each)
         for each in ids_of(messages)
     ]
+
+
+def _may_be_stored(outcome: SendOutcome) -> bool:
+    return not outcome.duplicate if isinstance(outcome, Receipt) else isinstance(outcome, SendUnconfirmed)
 
 
 def _is_talk(messages: Sequence[Message]) -> bool:

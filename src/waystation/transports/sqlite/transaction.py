@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import apsw
@@ -16,9 +16,12 @@ from ..._core.ports import Clock, Timer
 from ..._store.clock import StoreClock
 from ..._store.database import translated
 from ..._store.groups import group_id
+from ..._store.log import prepare
 from ..._store.settle import Settled, by_lease, settle
+from ..._store.ticket import Ticket
 from .desk import Desk, Site
 from .feed import check_lost
+from .luggage import check_in, confirm
 
 #: What SQLite asks its authorizer about that a user's statement may not do: it would end our transaction or reach
 #: another file.
@@ -135,9 +138,17 @@ class SqliteTransaction:
 
     async def send(self, messages: Sequence[Message]) -> None:
         """Put messages into the log when the transaction commits."""
+        prepared = prepare(messages, self._desk.store_clock.now())
+        tickets: Mapping[int, Ticket] = {}
+        if prepared.is_large:  # into files first: nobody is to wait for that
+            messages, tickets = await asyncio.to_thread(check_in, self._desk.bodies, messages)
         await self._begin()
+        now = self._desk.store_clock.now()
+        if tickets:
+            confirm(self._desk.bodies, tickets)
+            prepared = prepare(messages, now, ticketed=True)
         with translated(self._desk.path):
-            self._touched |= self._desk.log.append(messages, self._desk.store_clock.now()).touched
+            self._touched |= self._desk.log.write(prepared, now).touched
 
     async def settle(self, outcomes: Sequence[tuple[Delivery, Settlement]]) -> None:
         """Settle when the transaction commits."""

@@ -6,6 +6,7 @@ import asyncio
 import math
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,7 +26,9 @@ from ..._store.database import connect, file_system_of, translated
 from ..._store.log import is_reply_address
 from ..._store.retention import Retention
 from ..._store.schema import VERSION
+from ..._store.ticket import Ticket
 from .feed import GroupFeed, ReplyFeed
+from .luggage import whole
 from .opened import Opened
 from .options import Options
 from .transaction import SqliteTransaction
@@ -206,11 +209,13 @@ class SqliteTransport:
 
     async def browse(self, pattern: str, *, start: Start, limit: int) -> Sequence[tuple[int, Message]]:
         """Return offsets and messages, without taking anything from any group."""
-        return await self._read(lambda connection: inspect.browse(connection, pattern, start, limit))
+        found = await self._read(lambda connection: inspect.browse(connection, pattern, start, limit))
+        return [(offset, await self._whole(message)) for offset, message in found]
 
     async def dead(self, *, group: str | None = None, limit: int = 100, after: int = 0) -> Sequence[DeadInfo]:
         """Return dead letters with a number over `after`, oldest first."""
-        return await self._read(lambda connection: inspect.dead(connection, group, limit, after))
+        found = await self._read(lambda connection: inspect.dead(connection, group, limit, after))
+        return [replace(info, message=await self._whole(info.message)) for info in found]
 
     async def retry_dead(self, numbers: Sequence[int]) -> int:
         """Give dead letters back to their group as new first attempts."""
@@ -226,7 +231,8 @@ class SqliteTransport:
     ) -> Sequence[ScheduledInfo]:
         """Return messages that wait for their time, the next one first: of topics that fit, due before a time."""
         end = math.inf if before is None else unix_time(before, name="before")
-        return await self._read(lambda connection: inspect.scheduled(connection, limit, pattern, end))
+        found = await self._read(lambda connection: inspect.scheduled(connection, limit, pattern, end))
+        return [replace(info, message=await self._whole(info.message)) for info in found]
 
     async def move_scheduled(self, message_id: str, at: Instant) -> bool:
         """Let a message wait for another time; False if it is not there (any more)."""
@@ -289,6 +295,12 @@ class SqliteTransport:
                     connection.close()
 
         return await asyncio.to_thread(look)
+
+    async def _whole(self, message: Message) -> Message:
+        """Return a message with its body, wherever that lies."""
+        if not isinstance(message.body, Ticket):
+            return message
+        return await asyncio.to_thread(whole, self._opened().desk.bodies, message)
 
     async def _change(self, work: Callable[[apsw.Connection], T]) -> T:
         opened = self._opened()
