@@ -26,6 +26,7 @@ COMMANDS = (
         "topics",
         "groups",
         "lag",
+        "replay",
         "doctor",
         "conform",
         "bench",
@@ -218,7 +219,7 @@ def test_groups_and_lag_tell_who_is_behind(open_shop: tuple[Shop, Program]) -> N
     (lag,) = answer(shop.type("lag", URL, "--group", "billing", "--json"))
     assert lag["lag"] == 1
     assert "billing" in shop.type("groups", URL).stdout
-    assert "over 0: billing on orders.placed" in shop.type("lag", URL, "--over", "0", status=1).stderr
+    assert "over 0: billing on orders.placed" in shop.type("lag", URL, "--max-count", "0", status=1).stderr
     for command in (
         ["lag"],
         ["dead", "list"],
@@ -227,6 +228,42 @@ def test_groups_and_lag_tell_who_is_behind(open_shop: tuple[Shop, Program]) -> N
     ):
         unknown = shop.type(*command, URL, "--group", "biling", status=1)
         assert unknown.stderr == "no group 'biling' on any topic: did you mean 'billing'?\n"
+
+
+def test_lag_fails_when_something_waits_for_too_long(shop: Shop) -> None:
+    shop.type("send", URL, "orders.ship", ORDER)
+    shop.type("lag", URL, "--max-age", "1h", "--max-count", "1")
+    assert (
+        "older than 0: orders.ship on orders.ship" in shop.type("lag", URL, "--max-age", "0", status=1).stderr
+    )
+    assert "--max-age" in shop.type("lag", URL, "--max-age", "soon", status=2).stderr
+
+
+def test_a_group_is_sent_back_and_its_program_goes_on(open_shop: tuple[Shop, Program]) -> None:
+    shop, program = open_shop
+    for number in range(3):
+        published(shop, "orders.placed", f'{{"order_id": "A-{number}"}}')
+        program.until(f"charged A-{number}")
+    published(shop, "orders.placed", '{"order_id": "endless"}')  # so that the log keeps the others
+    program.until("charging endless")
+    (dry,) = answer(shop.type("replay", URL, "billing", "--from", "1", "--dry-run", "--json"))
+    (info,) = answer(shop.type("replay", URL, "billing", "--from", "1", "--json"))
+    assert dry == info
+    assert (info["topic"], info["skipped"], info["taken_back"]) == ("orders.placed", 0, 1)
+    assert info["lag"] == info["again"] + 1
+    program.until("charging endless")
+
+
+def test_a_replay_without_sense_is_refused_with_what_was_meant(shop: Shop) -> None:
+    shop.type("send", URL, "orders.ship", ORDER)
+    group = shop.type("replay", URL, "orders.shp", "--from", "earliest", status=2).stderr
+    assert group == "error: no group 'orders.shp' on any topic: did you mean 'orders.ship'?\n"
+    topic = shop.type("replay", URL, "orders.ship", "--topic", "orders.shp", "--from", "0", status=2).stderr
+    assert topic == "error: group 'orders.ship' does not read 'orders.shp': did you mean 'orders.ship'?\n"
+    assert "an age such as 2h" in shop.type("replay", URL, "orders.ship", "--from", "soon", status=2).stderr
+    for start in ("0", "1h", "2020-01-31T09:00:00+01:00", "earliest", "new"):
+        shop.type("replay", URL, "orders.ship", "--from", start)
+    assert "nothing comes again" in shop.type("replay", URL, "orders.ship", "--from", "new").stderr
 
 
 def test_dead_letters_are_looked_at_given_back_and_deleted(open_shop: tuple[Shop, Program]) -> None:

@@ -41,7 +41,7 @@ def test_sigterm_lets_a_running_handler_finish(shop: Shop) -> None:
         (shop.folder / "gate").write_text("open")
         assert program.end() == 0, program.text
     assert "charged gate" in program.text
-    shop.type("lag", URL, "--over", "0")
+    shop.type("lag", URL, "--max-count", "0")
 
 
 def test_work_that_is_not_finished_at_the_deadline_is_abandoned_and_told(shop: Shop) -> None:
@@ -52,7 +52,7 @@ def test_work_that_is_not_finished_at_the_deadline_is_abandoned_and_told(shop: S
         program.send(signal.SIGINT)
         assert program.end() == 3, program.text
     assert "abandoned" in program.text
-    shop.type("lag", URL, "--over", "0", status=1)  # it comes again
+    shop.type("lag", URL, "--max-count", "0", status=1)  # it comes again
 
 
 def test_a_second_signal_forces(shop: Shop) -> None:

@@ -156,3 +156,37 @@ async def test_who_has_lost_all_that_waited_fetches_again() -> None:
             consumer._keeper._lost(SettlementLost("gone", deliveries=held))
             assert consumer.counters.in_flight == 0
             assert consumer._intake._bell.is_set()
+
+
+@pytest.mark.parametrize("medium", ["memory", "sqlite"])
+async def test_a_group_that_is_sent_back_while_it_works_does_everything_once_more_and_settles_nothing_wrongly(
+    medium: str, tmp_path: Path
+) -> None:
+    clock, began, done = VirtualClock(), list[tuple[int, int]](), list[int]()
+    first_round = asyncio.Event()
+    bus = Bus("memory://" if medium == "memory" else f"sqlite:///{tmp_path}/shop.db", clock=clock)
+
+    @bus.subscribe(orders, group="billing")
+    async def charge(order: Order, delivery: Delivery) -> None:
+        began.append((order.number, delivery.attempt))
+        if len(began) == 2:
+            await first_round.wait()
+        done.append(order.number)
+
+    @bus.subscribe(orders, group="audit")
+    async def note(order: Order) -> None:
+        """Another group, which notices nothing."""
+
+    async with bus:
+        await bus.publish_many(orders, [Order(n) for n in range(4)], key="a")
+        async with bus.running():
+            await until(lambda: len(began) == 2)
+            (info,) = await bus.inspector().seek("billing", orders.name, "earliest")
+            assert info.lag == 4
+            while len(done) < 5:  # the one that has ended, and all four
+                await clock.advance(LEASE_RENEWAL_S)
+                await asyncio.sleep(0.001)
+            assert began == [(0, 1), (1, 1), (0, 1), (1, 1), (2, 1), (3, 1)]
+            assert done == [0, 0, 1, 2, 3]
+            while any(group.lag for group in await bus.inspector().groups()):
+                await asyncio.sleep(0.001)

@@ -45,6 +45,7 @@ class Entry:
     stage: int = 0  # of suspicion, when it was delivered last: 1 in company, 2 alone
     state: str = "owed"  # or "settled", "dead"
     hold: Hold | None = None
+    revived: bool = False  # brought back from the dead, and not ended since
     exempt: set[str] = field(
         default_factory=set
     )  # were under way when this one was brought back from the dead
@@ -147,7 +148,36 @@ class Ledger:
     def revive(self, entry: Entry) -> None:
         """Bring a dead letter back, as a new first attempt."""
         entry.state, entry.attempts, entry.stage, entry.due = "owed", 0, 0, 0.0
+        entry.revived = True
         entry.exempt = {other.id for other in self.in_state("owed") if other.hold is not None}
+
+    def seek(self, comes: set[str], stayed: set[str], now: float) -> tuple[int, int]:
+        """Move the group's place: `comes` are from there on in the log, `stayed` have a row of their own before it.
+
+        Whether what a dead member held was tried is the engine's to say; the rest is checked. Returns how many come
+        again, and how many are skipped.
+        """
+        again = skipped = 0
+        for entry in self.entries.values():
+            hold, was_owed = entry.hold, entry.state == "owed"
+            live = hold is not None and hold.is_live(now)
+            tried = entry.attempts - live > 0 or entry.revived
+            if entry.id in comes:
+                again += not was_owed
+                entry.state, entry.attempts, entry.stage, entry.due = "owed", 0, 0, 0.0
+                entry.revived, entry.exempt = False, set()
+            elif was_owed and entry.id not in stayed:
+                assert hold is not None or not tried, f"{entry.id} was tried, and is skipped"
+                skipped += 1
+                entry.state = "settled"
+            elif was_owed:
+                assert tried, f"{entry.id} was never tried, and stays"
+                entry.attempts -= live
+                if not live:
+                    continue
+            if hold is not None:
+                entry.hold, hold.ended = None, True
+        return again, skipped
 
     def vanish(self, member: object) -> None:
         """End the leases of a member at once: its process died."""

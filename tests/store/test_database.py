@@ -30,6 +30,7 @@ from waystation._store.database import check_file_system, check_sqlite, connect,
 from waystation._store.log import Log, partition_of
 from waystation._store.maintenance import Maintenance
 from waystation._store.schema import APPLICATION_ID, PAGE_BYTES, VERSION
+from waystation._store.seek import seek
 from waystation._store.settle import by_lease, settle
 
 SOURCE = Path(waystation.__file__).parents[1]
@@ -391,7 +392,7 @@ def test_a_damaged_segment_can_be_browsed_and_sought_over(connection: apsw.Conne
     assert {offset: message.id for offset, message in shown} == {0: "m0", 1: "damaged", 2: "m2"}
     moment = datetime.fromtimestamp(1.0, tz=UTC)
     with writing(connection):
-        assert inspect.seek(connection, "g", "t", moment)
+        assert seek(connection, "g", "t", moment, 2.0)
 
 
 def flip_a_bit_of_a_row(connection: apsw.Connection, table: str) -> None:

@@ -28,7 +28,7 @@ from hypothesis.stateful import (
 from tests.store.model import Hold, Ledger
 from waystation._core.delivery import ACCEPT, RELEASE, DeadLetter, Release, Retry, Settlement
 from waystation._core.message import Message
-from waystation._core.ports import Subscription
+from waystation._core.ports import Start, Subscription
 from waystation._store import groups, inspect, leases
 from waystation._store.claim import Member, claim, read_plain
 from waystation._store.clock import StoreClock
@@ -36,6 +36,8 @@ from waystation._store.database import connect, create
 from waystation._store.leases import lease_of
 from waystation._store.log import Log, partition_of
 from waystation._store.maintenance import Maintenance
+from waystation._store.seek import seek
+from waystation._store.segment import unpack
 from waystation._store.settle import Settled, by_lease, settle
 
 T = TypeVar("T")
@@ -393,6 +395,38 @@ class Engine(RuleBasedStateMachine):
             ledger = self.ledgers[info.group, info.topic]
             ledger.revive(ledger.entries[info.message.id])
 
+    @rule(
+        place=st.sampled_from([(g, t) for g in GROUPS for t in TOPICS if (g, t) != ("loose", "t.two")]),
+        start=st.sampled_from(["earliest", "new", 0, 1, 3, 6, 10]),
+        rehearsed=st.booleans(),
+    )
+    def move_the_place(self, place: tuple[str, str], start: Start, *, rehearsed: bool) -> None:
+        """Go back or forth: exactly what is kept from there on comes, and no other group notices."""
+        (group, topic), first = place, self.processes[0]
+        if not first.connection.execute("SELECT 1 FROM bus_topic WHERE name = ?", (topic,)).get:
+            return
+        comes = {message.id for _, message in inspect.browse(first.connection, topic, start, 1000)}
+        buried = [info for info in inspect.dead(first.connection, group, 100, 0) if info.message.id in comes]
+        first.write(lambda: inspect.purge_dead(first.connection, [info.number for info in buried]))
+        ledger = self.ledgers[place]
+        for info in buried:
+            if info.topic == topic:
+                ledger.entries[info.message.id].state = "settled"
+        before = inspect.groups(first.connection, self.now)
+        rehearsal = first.write(lambda: seek(first.connection, group, topic, start, self.now, dry_run=True))
+        assert inspect.groups(first.connection, self.now) == before, "a dry run has changed something"
+        if rehearsed:
+            return
+        in_flight = ledger.in_flight(self.now)
+        (done,) = first.write(lambda: seek(first.connection, group, topic, start, self.now))
+        assert [done] == rehearsal
+        rows = first.connection.execute(
+            "SELECT message FROM bus_pending WHERE group_id = ? AND topic = (SELECT id FROM bus_topic WHERE name = ?)",
+            (self.group_ids[group], topic),
+        )
+        counts = ledger.seek(comes, {unpack(row[0])[0].id for row in rows}, self.now)
+        assert (done.again, done.skipped, done.taken_back) == (*counts, in_flight)
+
     @rule()
     def sweep(self) -> None:
         """Retention deletes what every group has settled; the invariants say whether it deletes more."""
@@ -406,12 +440,13 @@ class Engine(RuleBasedStateMachine):
         shown = {(info.group, info.topic): info for info in inspect.groups(connection, self.now)}
         for place, ledger in self.ledgers.items():
             owed, info = ledger.in_state("owed"), shown.get(place)
+            ripe = sum(m.topic == place[1] and (m.deliver_at or 0) <= self.now for m in self.scheduled)
             if info is None:
                 assert not ledger.entries
                 continue
-            assert (info.lag, info.dead) == (len(owed), len(ledger.in_state("dead"))), place
+            assert (info.lag, info.dead) == (len(owed) + ripe, len(ledger.in_state("dead"))), place
             assert info.in_flight == ledger.in_flight(self.now), place
-            assert (info.oldest_age_s is None) == (not owed), place
+            assert (info.oldest_age_s is None) == (not owed and not ripe), place
 
     def teardown(self) -> None:
         """Everything that is owed comes, once whoever held it is gone."""

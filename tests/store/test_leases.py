@@ -17,6 +17,7 @@ from waystation._store.claim import Member, claim
 from waystation._store.database import connect, create
 from waystation._store.leases import lease_of
 from waystation._store.log import Log, partition_of
+from waystation._store.seek import seek
 from waystation._store.settle import Settled, by_lease, settle
 
 LEASE_S = 10.0
@@ -298,12 +299,50 @@ def test_seeking_takes_leases_away(store: Store) -> None:
     store.send(None, None)
     deliveries = store.claim()
     with store.writing():
-        assert inspect.seek(store.connection, "g", "t", "new")
+        (info,) = seek(store.connection, "g", "t", "new", store.now)
+    assert (info.again, info.skipped, info.taken_back, info.lag) == (0, 2, 2, 0)
     assert store.settle((deliveries[0], ACCEPT)).lost
     assert store.counts() == (0, 0, 0, 0)
     with store.writing():
-        assert inspect.seek(store.connection, "g", "t", "earliest")
+        (info,) = seek(store.connection, "g", "t", "earliest", store.now)
+    assert (info.again, info.skipped, info.taken_back, info.lag) == (2, 0, 0, 2)
     assert shown(store.claim()) == [("m0", 1), ("m1", 1)]
+
+
+def test_a_late_settlement_never_meets_the_row_that_came_after(store: Store) -> None:
+    store.send(None)
+    store.settle((store.claim()[0], Retry(0.0)))
+    (late,) = store.claim(owner="7-x")
+    with store.writing():
+        seek(store.connection, "g", "t", "earliest", store.now)
+    store.settle((store.claim()[0], Retry(0.0)))
+    assert shown(store.claim(owner="8-x")) == [("m0", 2)]
+    assert store.settle((late, ACCEPT)).lost
+    assert store.counts() == (0, 1, 0, 0)
+
+
+def test_what_waits_behind_a_retry_that_comes_from_the_log_again_does_not_wait_for_it(store: Store) -> None:
+    store.send("k", "k", "k")
+    first, second, third = store.claim()
+    store.settle((first, Retry(60.0)), (second, RELEASE), (third, RELEASE))
+    with store.writing():
+        (info,) = seek(store.connection, "g", "t", 1, store.now)
+    assert (info.again, info.skipped, info.lag) == (0, 0, 3)
+    assert store.claim() == []
+    store.now += 60.0
+    assert shown(store.claim()) == [("m0", 2)]
+
+
+def test_what_only_a_row_still_holds_is_not_lost_by_going_back(store: Store) -> None:
+    store.send(None, None)
+    first, second = store.claim()
+    store.settle((first, Retry(60.0)), (second, ACCEPT))
+    with store.writing():
+        store.connection.execute("DELETE FROM bus_segment")  # as retention does
+        (info,) = seek(store.connection, "g", "t", "earliest", store.now)
+    assert (info.again, info.skipped, info.lag) == (0, 0, 1)
+    store.now += 60.0
+    assert shown(store.claim()) == [("m0", 2)]
 
 
 def test_a_removed_group_leaves_nothing(store: Store) -> None:

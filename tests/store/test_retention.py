@@ -17,6 +17,7 @@ from waystation._store.database import connect, create
 from waystation._store.log import Log
 from waystation._store.maintenance import Maintenance
 from waystation._store.retention import Retention
+from waystation._store.seek import seek
 
 MIB = 1024 * 1024
 
@@ -40,7 +41,7 @@ def declare(connection: apsw.Connection, topic: str, group: str) -> None:
 
 
 def settle_all(connection: apsw.Connection, topic: str, group: str) -> None:
-    inspect.seek(connection, group, topic, "new")
+    seek(connection, group, topic, "new", 1.0)
 
 
 def sweep(path: Path, connection: apsw.Connection, retention: Retention, now: float) -> None:

@@ -71,6 +71,22 @@ async def test_seeking_takes_back_what_is_in_flight_and_keeps_what_was_retried()
     await transport.close()
 
 
+async def test_what_was_taken_ahead_for_its_priority_is_counted_once_when_the_place_moves() -> None:
+    transport = await opened(BILLING)
+    feed = await transport.open_feed(BILLING)
+    await transport.send([message(number) for number in range(3)])
+    await transport.send([Message("urgent", "orders", b"", priority=9)])
+    (first,) = await feed.receive(1)
+    assert first.message.id == "urgent"
+    await feed.settle([(first, ACCEPT)])
+    (info,) = await transport.seek("billing", "orders", "earliest", dry_run=True)
+    assert (info.again, info.skipped, info.lag) == (1, 0, 4)
+    assert await transport.seek("billing", "orders", "earliest") == [info]
+    (info_now,) = await transport.groups()
+    assert info_now.lag == 4
+    await transport.close()
+
+
 async def test_a_full_topic_refuses_and_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(places, "MEMORY_TOPIC_MESSAGES_MAX", 10)
     transport = await opened(BILLING)

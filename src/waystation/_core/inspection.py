@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from .duration import Instant
+from .errors import ConfigurationError
 from .message import Message
 from .ports import Start
+from .url import did_you_mean
 
 State: TypeAlias = Literal["consuming", "waiting", "resubscribing", "paused", "starved", "stalled", "stopped"]
 """What a subscription does: `consuming` messages, `waiting` for some, `resubscribing` after a failure until the new
@@ -38,11 +40,12 @@ class GroupInfo:
     """A group on one topic.
 
     Attributes:
-        ready: Messages that could be delivered now.
+        ready: Messages that could be delivered now, as far as the log says: a key that waits may hold some back.
         in_flight: Delivered, not yet settled.
         waiting: Held for a retry's delay, or behind an earlier message of their key.
         dead: Dead letters.
-        oldest_age_s: Age of the oldest message not yet settled, in seconds; None if there is none.
+        oldest_age_s: Age of the oldest message not yet settled, in seconds, since it was published or the time came
+            that it was scheduled for; None if there is none.
     """
 
     group: str
@@ -57,6 +60,25 @@ class GroupInfo:
     def lag(self) -> int:
         """Messages accepted but not yet settled for the group."""
         return self.ready + self.in_flight + self.waiting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeekInfo:
+    """What became of a group on one topic when its place was moved.
+
+    Attributes:
+        again: Messages that it had settled, or skipped, and gets once more.
+        skipped: Messages that it had not settled, and gets no more.
+        taken_back: Deliveries that its members held: whatever they still say of them is refused (`SettlementLost`).
+        lag: Messages that it has before it now.
+    """
+
+    group: str
+    topic: str
+    again: int
+    skipped: int
+    taken_back: int
+    lag: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,11 +202,33 @@ class Inspector(Protocol):
         Programs that run publish it no more; one that declares it brings it back when it starts.
         """
 
-    async def seek(self, group: str, pattern: str, start: Start) -> None:
-        """Move a group's place. Its retries and dead letters stay."""
+    async def seek(
+        self, group: str, pattern: str, start: Start, *, dry_run: bool = False
+    ) -> Sequence[SeekInfo]:
+        """Move a group's place on every topic that it reads and the pattern fits; say what that means for each.
+
+        From `start` on, every message that is still kept comes once, as a first attempt. What is before it comes no
+        more, unless it was tried before: what waits for a retry, or was brought back from the dead letters, stays.
+        Dead letters stay, other groups notice nothing, and members hold nothing any more.
+
+        Args:
+            dry_run: Only say it.
+
+        Raises:
+            ConfigurationError: The group does not exist or reads no such topic, or the time has no zone.
+        """
 
     async def remove_group(self, group: str) -> bool:
         """Forget a group with its place, retries and dead letters; False if there is none."""
 
     async def facts(self) -> dict[str, str]:
         """Return what `doctor` prints: versions, sizes, settings, and how each was found out."""
+
+
+def no_such_place(group: str, pattern: str, groups: Sequence[GroupInfo]) -> ConfigurationError:
+    """Return the error for a group that does not exist, or reads no topic that the pattern fits."""
+    read = {info.topic for info in groups if info.group == group}
+    if not read:
+        hint = did_you_mean(group, {info.group for info in groups})
+        return ConfigurationError(f"no group {group!r} on any topic{hint}")
+    return ConfigurationError(f"group {group!r} does not read {pattern!r}{did_you_mean(pattern, read)}")

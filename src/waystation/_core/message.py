@@ -72,6 +72,11 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     failure: str | None = None
 
 
+def available(message: Message) -> float:
+    """Return when a message could first be delivered, in Unix seconds: its age as part of a lag counts from then."""
+    return message.time if message.deliver_at is None else max(message.time, message.deliver_at)
+
+
 def message_ids() -> Callable[[], str]:
     """Return a generator of identifiers for one publisher: 72 random bits, then a counter. For one thread.
 

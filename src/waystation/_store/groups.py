@@ -41,7 +41,7 @@ def declare(
             (group, topic),
         ).get
         if joined:
-            place(connection, group, topic, subscription.start)
+            place(connection, group, topic, places_of(connection, topic, subscription.start))
     return group
 
 
@@ -72,12 +72,8 @@ def topics_matching(connection: apsw.Connection, pattern: str) -> list[tuple[int
     return [(topic, name) for topic, name in every if matches(pattern, name)]
 
 
-def place(connection: apsw.Connection, group: int, topic: int, start: Start) -> None:
-    """Put a group's cursors where `start` says. Leases of the old place lose their token."""
-    if start == "earliest":
-        places = {number: 0 for number, _ in _ends(connection, topic)}
-    else:
-        places = places_of(connection, topic, start)
+def place(connection: apsw.Connection, group: int, topic: int, places: dict[int, int]) -> None:
+    """Put a group's cursors at these places of the partitions. Leases of the old place lose their token."""
     connection.executemany(
         """INSERT INTO bus_cursor (group_id, topic, partition, next) VALUES (?1, ?2, ?3, ?4)
            ON CONFLICT (group_id, topic, partition)
@@ -92,7 +88,7 @@ def places_of(connection: apsw.Connection, topic: int, start: Start) -> dict[int
     if start == "new":
         return ends
     if start == "earliest":
-        return dict.fromkeys(ends, 0)
+        start = 0
     return {number: _first_from(connection, topic, number, start, end) for number, end in ends.items()}
 
 

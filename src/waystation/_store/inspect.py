@@ -17,8 +17,9 @@ from .._core.message import TEXT, Message
 from .._core.ports import Start
 from .._core.topic import matches
 from .dedupe import unmark
-from .groups import group_id, place, places_of, topics_matching
-from .rows import Row, fetch, fetch_one
+from .groups import places_of, topics_matching
+from .lag import MEMBERSHIPS, group_info
+from .rows import fetch, fetch_one
 from .segment import DamagedSegment, decode_segment, pack, unpack
 
 _TOPICS = """
@@ -26,21 +27,6 @@ _TOPICS = """
            + (SELECT coalesce(sum(size), 0) FROM bus_body WHERE topic = t.id),
            min(s.time), max(s.time)
     FROM bus_topic t LEFT JOIN bus_segment s ON s.topic = t.id GROUP BY t.id ORDER BY t.name"""
-_MEMBERSHIPS = """
-    SELECT g.id, g.name, t.id, t.name FROM bus_membership m
-    JOIN bus_groups g ON g.id = m.group_id JOIN bus_topic t ON t.id = m.topic ORDER BY g.name, t.name"""
-_CURSORS = """
-    SELECT p.number, p.ends, coalesce(c.next, 0), coalesce(c.done, x''), coalesce(c.leased_to, 0),
-           c.owner IS NOT NULL AND c.deadline > ?3,
-           (SELECT min(first) FROM bus_segment WHERE topic = p.topic AND partition = p.number)
-    FROM bus_partition p LEFT JOIN bus_cursor c ON c.group_id = ?1 AND c.topic = p.topic AND c.partition = p.number
-    WHERE p.topic = ?2"""
-_PENDING = """
-    SELECT coalesce(sum(due <= ?3), 0), coalesce(sum(owner IS NOT NULL AND due > ?3), 0),
-           coalesce(sum(owner IS NULL AND (due IS NULL OR due > ?3)), 0), min(time)
-    FROM bus_pending WHERE group_id = ?1 AND topic = ?2"""
-_OLDEST = """
-    SELECT time FROM bus_segment WHERE topic = ? AND partition = ? AND first + count > ? ORDER BY first LIMIT 1"""
 _FROM = """
     SELECT id, first, count, "offset", checksum, messages FROM bus_segment
     WHERE topic = ?1 AND partition = ?2 AND first + count > ?3 AND first >= coalesce(
@@ -51,15 +37,15 @@ _DEAD = """
     JOIN bus_groups g ON g.id = d.group_id JOIN bus_topic t ON t.id = d.topic
     WHERE d.number > ? AND (?2 IS NULL OR g.name = ?2) ORDER BY d.number LIMIT ?3"""
 _REVIVE = """
-    INSERT INTO bus_pending (group_id, topic, partition, place, key, attempt, due, time, message)
-    SELECT group_id, topic, partition, place, key, 0, ?2, died, message FROM bus_dead WHERE number = ?1
+    INSERT INTO bus_pending (group_id, topic, partition, place, key, attempt, due, reason, time, message)
+    SELECT group_id, topic, partition, place, key, 0, ?2, reason, died, message FROM bus_dead WHERE number = ?1
     RETURNING group_id, topic, partition, key"""
 
 
 def topics(connection: apsw.Connection) -> list[TopicInfo]:
     """Return every topic with what it keeps."""
     readers: dict[int, list[str]] = {}
-    for _, group, topic, _ in fetch(connection, _MEMBERSHIPS):
+    for _, group, topic, _ in fetch(connection, MEMBERSHIPS):
         readers.setdefault(topic, []).append(group)
     return [
         TopicInfo(
@@ -78,8 +64,8 @@ def topics(connection: apsw.Connection) -> list[TopicInfo]:
 def groups(connection: apsw.Connection, now: float) -> list[GroupInfo]:
     """Return every group on every topic that it reads."""
     return [
-        _group_info(connection, (group, topic), (group_name, topic_name), now)
-        for group, group_name, topic, topic_name in fetch(connection, _MEMBERSHIPS)
+        group_info(connection, (group, topic), (group_name, topic_name), now)
+        for group, group_name, topic, topic_name in fetch(connection, MEMBERSHIPS)
     ]
 
 
@@ -170,53 +156,6 @@ def cancel_scheduled(connection: apsw.Connection, message_id: str) -> bool:
     for (data,) in found:
         unmark(connection, unpack(data)[0])
     return bool(found)
-
-
-def seek(connection: apsw.Connection, group: str, pattern: str, start: Start) -> bool:
-    """Move a group's place on the topics that fit; False if there is no such group."""
-    found = group_id(connection, group)
-    if found is None:
-        return False
-    for topic, _ in topics_matching(connection, pattern):
-        place(connection, found, topic, start)
-    return True
-
-
-def _group_info(
-    connection: apsw.Connection, ids: tuple[int, int], names: tuple[str, str], now: float
-) -> GroupInfo:
-    ready = in_flight = 0
-    oldest: list[float] = []
-    for row in fetch(connection, _CURSORS, (*ids, now)):
-        unsettled, held, first_kept = _unsettled(row)
-        ready, in_flight = ready + unsettled - held, in_flight + held
-        if unsettled:
-            oldest.append(connection.execute(_OLDEST, (ids[1], row[0], first_kept)).get)
-    due, leased_rows, waiting, oldest_row = fetch_one(connection, _PENDING, (*ids, now)) or (0, 0, 0, None)
-    dead_count: int = connection.execute(
-        "SELECT count(*) FROM bus_dead WHERE group_id = ? AND topic = ?", ids
-    ).get
-    if oldest_row is not None:
-        oldest.append(oldest_row)
-    return GroupInfo(
-        group=names[0],
-        topic=names[1],
-        ready=ready + due,
-        in_flight=in_flight + leased_rows,
-        waiting=waiting,
-        dead=dead_count,
-        oldest_age_s=max(0.0, now - min(oldest)) if oldest else None,
-    )
-
-
-def _unsettled(row: Row) -> tuple[int, int, int]:
-    """Return how many messages of a partition are unsettled, how many of them are leased, and the first kept place."""
-    _, ends, first, bitmap, leased_to, leased, kept_from = row
-    done = int.from_bytes(bitmap, "little")
-    first_kept = max(first, ends if kept_from is None else kept_from)
-    length = max(0, leased_to - first) if leased else 0
-    held = length - (done & ((1 << length) - 1)).bit_count()
-    return max(0, ends - first_kept - done.bit_count()), held, first_kept
 
 
 def _shown(segment_id: int, first: int, count: int, checksum: int, data: bytes) -> Sequence[Message]:

@@ -15,7 +15,7 @@ from typing import Final
 import apsw
 
 from .._core.delivery import Delivery
-from .._core.message import Message
+from .._core.message import Message, available
 from .leases import PendingLease, RangeLease
 from .rows import Row, fetch
 from .segment import pack, unpack
@@ -56,7 +56,7 @@ def park(
 ) -> None:
     """Give a message of a range a row of its own, to be delivered when it is due, or after its key's earlier ones."""
     row = (lease.group, lease.topic, lease.partition, place, message.key, attempt, due, suspect, reason)
-    connection.execute(_PARK, (*row, message.time, pack(message)))
+    connection.execute(_PARK, (*row, available(message), pack(message)))
 
 
 def bury(

@@ -88,7 +88,7 @@ CREATE TABLE bus_cursor (                           -- a missing row stands for 
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE bus_pending (                          -- messages that need a row of their own
-    id        INTEGER PRIMARY KEY,
+    id        INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again: a late member must not settle another message
     group_id  INTEGER NOT NULL,
     topic     INTEGER NOT NULL,
     partition INTEGER NOT NULL,
@@ -100,7 +100,7 @@ CREATE TABLE bus_pending (                          -- messages that need a row 
     owner     TEXT,
     token     INTEGER NOT NULL DEFAULT 0,
     reason    TEXT NOT NULL DEFAULT '',
-    time      REAL NOT NULL,                    -- when it was published
+    time      REAL NOT NULL,                    -- when it could first be delivered
     message   BLOB NOT NULL
 ) STRICT;
 CREATE INDEX bus_pending_due ON bus_pending (group_id, topic, due) WHERE due IS NOT NULL;

@@ -8,7 +8,7 @@ import typer
 
 from waystation import __version__
 
-from . import bench, conform, dead, demo, doctor, inspection, publish, request, run, schedule, tail
+from . import bench, conform, dead, demo, doctor, inspection, publish, replay, request, run, schedule, tail
 from .framework import Command, Commands
 from .output import say
 
@@ -58,6 +58,7 @@ def build() -> typer.Typer:
     app.command("topics", cls=Command, rich_help_panel=look)(inspection.topics)
     app.command("groups", cls=Command, rich_help_panel=look)(inspection.groups)
     app.command("lag", cls=Command, rich_help_panel=look)(inspection.lag)
+    app.command("replay", cls=Command, rich_help_panel=repair)(replay.replay)
     app.add_typer(dead.build(), name="dead", rich_help_panel=repair)
     app.add_typer(schedule.build(), name="schedule", rich_help_panel=repair)
     app.command("doctor", cls=Command, rich_help_panel=measure)(doctor.doctor)

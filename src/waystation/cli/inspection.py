@@ -15,7 +15,7 @@ from waystation._core.topic import matches
 
 from .hints import insist_on_group
 from .output import Row, age, console, note, print_json, show_rows, size
-from .parameters import AsJson, Group, positional
+from .parameters import AsJson, Group, positional, seconds_of
 from .target import Target, inspector_at
 
 
@@ -53,17 +53,26 @@ def lag(
     target: Target = None,
     *,
     group: Group = None,
-    over: Annotated[
+    max_count: Annotated[
         int | None,
         typer.Option(metavar="N", min=0, help="Exit with 1 if some lag is over N.", show_default=False),
+    ] = None,
+    max_age: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AGE", help="Exit with 1 if something waits for longer: 30s.", show_default=False
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print how many messages each group has not settled yet, the farthest behind first.
 
-    Example: `waystation lag sqlite:///shop.db --group billing --over 1000`
+    The age counts from when a message was published, or from the time that it was scheduled for.
+
+    Example: `waystation lag sqlite:///shop.db --group billing --max-count 1000 --max-age 30s`
     """
     (where,) = positional([], target)
+    limit_s = None if max_age is None else seconds_of(max_age, "--max-age")
     everything = asyncio.run(_groups(where))
     insist_on_group(group, everything)
     found = [info for info in everything if group in (None, info.group)]
@@ -74,9 +83,18 @@ def lag(
         for info in found
     ]
     show_rows(rows, as_json=as_json, empty="no groups")
-    if over is not None and (behind := [info for info in found if info.lag > over]):
-        note(f"over {over:,}: " + ", ".join(f"{info.group} on {info.topic}" for info in behind))
+    behind = [info for info in found if max_count is not None and info.lag > max_count]
+    late = [info for info in found if limit_s is not None and (info.oldest_age_s or 0.0) > limit_s]
+    if behind:
+        note(f"over {max_count:,}: {_places(behind)}")
+    if late:
+        note(f"older than {max_age}: {_places(late)}")
+    if behind or late:
         raise typer.Exit(1)
+
+
+def _places(found: Sequence[GroupInfo]) -> str:
+    return ", ".join(f"{info.group} on {info.topic}" for info in found)
 
 
 async def _topics(target: str) -> Sequence[TopicInfo]:

@@ -31,6 +31,7 @@ from .looking import Looking  # noqa: E402
 from .ordering import Ordering  # noqa: E402
 from .publishing import Publishing  # noqa: E402
 from .recurring import Recurs  # noqa: E402
+from .replaying import Replaying  # noqa: E402
 from .replying import Replying  # noqa: E402
 from .rules import RULES, Mark, Rule, mark_of, marked_tests, rule  # noqa: E402
 from .running import Running  # noqa: E402
@@ -57,6 +58,7 @@ class TransportConformance(
     Transacting,
     Looking,
     Replying,
+    Replaying,
     Serving,
     Broadcasting,
     Ending,

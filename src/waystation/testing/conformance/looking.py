@@ -1,44 +1,15 @@
-"""Looking in: counts, offsets, seeking back, and what is not kept."""
+"""Looking in: counts, offsets, and what is not kept."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
-from ..._core.delivery import ACCEPT, DeadLetter, Retry
+from ..._core.delivery import ACCEPT, RELEASE, DeadLetter, Delivery, Retry
+from ..._core.message import Message
 from .rules import rule
 from .world import TOPIC, Suite, ids, ids_of
 
 
 class Looking(Suite):
-    """C-28, C-29, C-31."""
-
-    @rule(28, "groups", "replay")
-    async def test_c28_a_group_can_go_back_to_an_offset_or_a_time(self) -> None:
-        """It gets exactly what follows; the other group keeps its place."""
-        async with self.world() as world:
-            feed, other = await world.feed(), await world.feed("audit")
-            sent = []
-            for _ in range(5):
-                sent += await world.send_many(1)
-                await world.clock.advance(10)
-            offsets = [offset for offset, _ in await world.inspector.browse(TOPIC, start="earliest", limit=9)]
-            await world.handle(feed, 5)
-            await world.inspector.seek("billing", TOPIC, offsets[3])
-            assert sorted(ids(await world.handle(feed, 2))) == sorted(ids_of(sent[3:]))
-            await world.inspector.seek("billing", TOPIC, datetime.fromtimestamp(sent[1].time, UTC))
-            assert sorted(ids(await world.handle(feed, 4))) == sorted(ids_of(sent[1:]))
-            await world.inspector.seek("billing", TOPIC, "earliest")
-            assert sorted(ids(await world.handle(feed, 5))) == sorted(ids_of(sent))
-            assert sorted(ids(await world.handle(other, 5))) == sorted(ids_of(sent))
-
-    @rule(28, "groups")
-    async def test_c28_a_group_can_skip_what_waits(self) -> None:
-        """By going to what is new."""
-        async with self.world() as world:
-            feed = await world.feed()
-            await world.send_many(5)
-            await world.inspector.seek("billing", TOPIC, "new")
-            await world.nothing_comes(feed)
+    """C-28 (what takes nothing), C-29, C-31."""
 
     @rule(28)
     async def test_c28_browsing_takes_nothing(self) -> None:
@@ -74,6 +45,61 @@ class Looking(Suite):
             await feed.close()
             info = await world.group()
             assert (info.lag, info.ready, info.in_flight, info.waiting) == (4, 3, 0, 1)
+
+    @rule(29, "redelivers_unsettled", "delayed_send", "ordered_by_key")
+    async def test_c29_lag_is_what_a_model_counts(self) -> None:
+        """After a bit of everything: settled out of order, retried, parked behind a retry, scheduled, dead."""
+        async with self.world() as world:
+            feed = await world.feed()
+            begins = world.clock.time()
+            sent: list[Message] = []
+            for number in range(6):
+                sent += await world.send_many(3, key=f"k-{number}")
+                await world.clock.advance(1)
+            later = world.message(deliver_at=world.clock.time() + 50)
+            await world.send(later)
+            assert (await world.group()).lag == 18, "what is not due is nobody's yet"
+            by_key: dict[str | None, list[Delivery]] = {}
+            for delivery in await world.take(feed, 18):
+                by_key.setdefault(delivery.key, []).append(delivery)
+            await feed.settle([(delivery, ACCEPT) for delivery in [*by_key["k-5"], *by_key["k-1"]]])
+            first, second, third = by_key["k-0"]
+            await feed.settle([(first, Retry(100)), (second, RELEASE), (third, RELEASE)])
+            await feed.settle([(delivery, DeadLetter("no")) for delivery in by_key["k-3"]])
+            await feed.settle([(delivery, Retry(0)) for delivery in by_key["k-4"][:1]])
+            await feed.settle([(delivery, RELEASE) for delivery in by_key["k-4"][1:]])
+            info = await world.group()
+            assert (info.lag, info.in_flight, info.ready + info.waiting, info.dead) == (9, 3, 6, 3)
+            assert info.oldest_age_s is not None
+            assert abs(info.oldest_age_s - (world.clock.time() - begins)) < 0.5
+            await feed.close()
+            feed = await world.feed()
+            await world.handle(feed, 6)
+            await world.clock.advance(60)
+            info = await world.group()
+            assert (info.lag, info.waiting, info.ready) == (4, 3, 1), (
+                "the first key's, and what has become due"
+            )
+            await world.handle(feed, 1)
+            await world.clock.advance(60)
+            await world.handle(feed, 3)
+            info = await world.group()
+            assert (info.lag, info.oldest_age_s) == (0, None)
+
+    @rule(29, "delayed_send")
+    async def test_c29_the_age_of_what_was_scheduled_counts_from_its_time(self) -> None:
+        """Waiting on purpose is no lag; also when its first attempt has failed."""
+        async with self.world() as world:
+            feed = await world.feed()
+            await world.send(world.message(deliver_at=world.clock.time() + 3600))
+            await world.clock.advance(3605)
+            delivery = await world.take_one(feed)
+            for outcome in (None, Retry(60)):
+                if outcome is not None:
+                    await feed.settle([(delivery, outcome)])
+                age_s = (await world.group()).oldest_age_s
+                assert age_s is not None
+                assert age_s < 10
 
     @rule(29)
     async def test_c29_a_group_with_nothing_to_do_has_no_age(self) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -23,8 +23,9 @@ import msgspec
 
 from ..._core.delivery import Accept, DeadLetter, Delivery, Release, Retry, Settlement
 from ..._core.duration import unix_time
+from ..._core.inspection import SeekInfo
 from ..._core.limits import LEASE_S, MEMORY_TOPIC_MESSAGES_MAX
-from ..._core.message import Message
+from ..._core.message import Message, available
 from ..._core.ports import Start
 from .urgent import Urgent
 
@@ -336,17 +337,36 @@ class Place:
         """When the next waiting message is due, by the monotonic clock; infinity if none waits."""
         return self._waiting[0][0] if self._waiting else math.inf
 
+    def outlook(self, offset: int) -> SeekInfo:
+        """Say what `seek` would do. Messages are told apart by their ids."""
+        comes = {message.id for message in self.log.messages[offset - self.log.base :]}
+        owed = {message.id for message in self._unsettled()}
+        stay = {held.message.id for held in self._staying(comes)}
+        return SeekInfo(
+            group=self.group,
+            topic=self.log.name,
+            again=len(comes - owed),
+            skipped=len(owed - comes - stay),
+            taken_back=self.in_flight,
+            lag=self.log.end - offset + len(stay),
+        )
+
     def seek(self, offset: int, now: float) -> None:
-        """Go to an offset. Leases end; what was tried before stays to be tried again, the rest goes by the offset."""
+        """Go to an offset. Leases end; what is before it and was tried stays to be tried again."""
+        comes = {message.id for message in self.log.messages[offset - self.log.base :]}
         for lease in list(self.leases):
             self.end(lease, Release(), now)
-        stay = [held for held in self._held.values() if held.stays]
+        stay = self._staying(comes)
         self._held, self._ready, self._waiting, self._keys = {}, [], [], {}
         self.cursor = offset
         self._urgent = Urgent(offset)
         for held in stay:
             self._enter(held, now)
         self.wake()
+
+    def _staying(self, comes: set[str]) -> list[_Held]:
+        """Return what was tried, or brought back from the dead letters, and does not come from the log."""
+        return [held for held in self._held.values() if held.stays and held.message.id not in comes]
 
     def wake(self) -> None:
         """Tell every receiver that there may be something to take."""
@@ -384,9 +404,16 @@ class Place:
         return len(self._waiting) + sum(len(key.parked) for key in self._keys.values())
 
     def oldest(self) -> float | None:
-        """Return when the oldest message not yet settled was published, in Unix seconds."""
+        """Return when the oldest message not yet settled could first be delivered, in Unix seconds."""
         fresh = [number for lease in self.leases for number in lease.open if number >= 0]
         if self.cursor < self.log.end:
             fresh.append(self.cursor)
-        times = [held.message.time for held in self._held.values()] + [self.log.at(i).time for i in fresh]
-        return min(times, default=None)
+        messages = [held.message for held in self._held.values()] + [self.log.at(offset) for offset in fresh]
+        return min(map(available, messages), default=None)
+
+    def _unsettled(self) -> Iterator[Message]:
+        for lease in self.leases:
+            yield from [self.log.at(number) for number in lease.open if number >= 0]
+        yield from [held.message for held in self._held.values()]
+        fresh = enumerate(self.log.messages[self.cursor - self.log.base :], self.cursor)
+        yield from [message for offset, message in fresh if offset not in self._urgent]

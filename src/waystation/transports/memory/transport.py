@@ -16,7 +16,16 @@ from ..._core.capabilities import Capabilities
 from ..._core.delivery import DeadLetter, Durability, Receipt, SendOutcome, receipts
 from ..._core.duration import Instant, unix_time
 from ..._core.errors import ConfigurationError, Disconnected, SendRejected
-from ..._core.inspection import DeadInfo, GroupInfo, MemberInfo, RecurringInfo, ScheduledInfo, TopicInfo
+from ..._core.inspection import (
+    DeadInfo,
+    GroupInfo,
+    MemberInfo,
+    RecurringInfo,
+    ScheduledInfo,
+    SeekInfo,
+    TopicInfo,
+    no_such_place,
+)
 from ..._core.limits import (
     BATCH_MESSAGES_MAX,
     MEMBER_LEASE_S,
@@ -399,18 +408,21 @@ class MemoryTransport:
         """Forget a message that recurs; False if there is none."""
         return self._calendar.remove(name)
 
-    async def seek(self, group: str, pattern: str, start: Start) -> None:
-        """Move a group's place on every topic that the pattern fits. Deliveries in flight are taken back.
-
-        Raises:
-            ConfigurationError: There is no such group.
-        """
+    async def seek(
+        self, group: str, pattern: str, start: Start, *, dry_run: bool = False
+    ) -> Sequence[SeekInfo]:
+        """Move a group's place; see `Inspector.seek`."""
         places = [place for place in self._places(group) if matches(pattern, place.log.name)]
         if not places:
-            raise ConfigurationError(f"there is no group {group!r} on {pattern!r}")
-        for place in places:
-            place.seek(place.log.position(start), self.clock.monotonic())
-            self.ring_at(place.next_due)
+            raise no_such_place(group, pattern, await self.groups())
+        places.sort(key=lambda place: place.log.name)
+        positions = [place.log.position(start) for place in places]
+        found = [place.outlook(position) for place, position in zip(places, positions, strict=True)]
+        if not dry_run:
+            for place, position in zip(places, positions, strict=True):
+                place.seek(position, self.clock.monotonic())
+                self.ring_at(place.next_due)
+        return found
 
     async def remove_group(self, group: str) -> bool:
         """Forget a group with its place, retries and dead letters; False if there is none. Its feeds are closed."""

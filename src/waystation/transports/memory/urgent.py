@@ -31,6 +31,10 @@ class Urgent:
         """How many messages from the cursor on were taken already."""
         return len(self._ahead)
 
+    def __contains__(self, offset: int) -> bool:
+        """Say whether a message from the cursor on was taken already."""
+        return offset in self._ahead
+
     def choose(
         self, messages: list[Message], base: int, cursor: int, count: int
     ) -> list[tuple[int, Message]]:

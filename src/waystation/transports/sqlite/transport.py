@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +17,16 @@ from ..._core.capabilities import Capabilities
 from ..._core.delivery import Durability, SendOutcome
 from ..._core.duration import Instant, unix_time
 from ..._core.errors import ConfigurationError, Disconnected
-from ..._core.inspection import DeadInfo, GroupInfo, MemberInfo, RecurringInfo, ScheduledInfo, TopicInfo
+from ..._core.inspection import (
+    DeadInfo,
+    GroupInfo,
+    MemberInfo,
+    RecurringInfo,
+    ScheduledInfo,
+    SeekInfo,
+    TopicInfo,
+    no_such_place,
+)
 from ..._core.limits import TEMPORARY_GROUP_LEASE_S
 from ..._core.message import Message
 from ..._core.ports import Clock, Feed, Recurrence, Start, Subscription, Topology
@@ -26,6 +36,7 @@ from ..._store.database import connect, file_system_of, translated
 from ..._store.log import is_reply_address
 from ..._store.retention import Retention
 from ..._store.schema import VERSION
+from ..._store.seek import seek
 from ..._store.ticket import Ticket
 from .feed import GroupFeed, ReplyFeed
 from .luggage import whole
@@ -255,10 +266,19 @@ class SqliteTransport:
         """Forget a message that recurs; False if there is none."""
         return await self._change(lambda connection: recurring.remove(connection, name))
 
-    async def seek(self, group: str, pattern: str, start: Start) -> None:
-        """Move a group's place."""
-        if not await self._change(lambda connection: inspect.seek(connection, group, pattern, start)):
-            raise ConfigurationError(f"there is no group {group!r}")
+    async def seek(
+        self, group: str, pattern: str, start: Start, *, dry_run: bool = False
+    ) -> Sequence[SeekInfo]:
+        """Move a group's place; see `Inspector.seek`."""
+        if isinstance(start, datetime):
+            unix_time(start, name="start")
+        now = self._opened().clock.now()
+        found = await self._change(
+            lambda connection: seek(connection, group, pattern, start, now, dry_run=dry_run)
+        )
+        if not found:
+            raise no_such_place(group, pattern, await self.groups())
+        return found
 
     async def remove_group(self, group: str) -> bool:
         """Forget a group with its place, retries and dead letters; False if there is none."""
