@@ -132,7 +132,7 @@ async def _mixed(part: str, folder: Path, seed: int, seconds: int, turn_s: int, 
         async with opened(town.path) as transport:
             scene = Scene(town, transport, disk, itertools.count())
             for name, role in ROLES.items():
-                town.start(role, name, batch_max=50)
+                town.start(role, name, batch_max=50, pause_s=0.05)
             town.settle_in()
             end = time.monotonic() + seconds
             faults = 0

@@ -60,7 +60,7 @@ async def drain(town: Town, *, release: bool = True, clock: Clock | None = None,
         for pid in town.dead_pids if release else ():
             await transport.release_process(pid)
         for name in ("drain", "empty"):
-            town.start("consume", name, batch_max=1000, pause_s=0.0, **options)
+            town.start("consume", name, batch_max=1000, pause_s=0.0, easy=1, **options)
         try:
             async with asyncio.timeout(2 * SETTLED_WITHIN_S):
                 while (await info(transport)).lag or await transport.scheduled(limit=1):
