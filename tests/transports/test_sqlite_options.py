@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,13 @@ async def test_a_transaction_stores_a_key_once_and_only_if_it_commits(tmp_path: 
         assert (await bus.publish("t", b"late", dedupe_key="a")).duplicate
         rows = await bus.inspector("t").browse("t", start="earliest", limit=9)
         assert [message.body for _, message in rows] == [b"kept"]
+
+
+async def test_a_log_that_is_too_long_is_told_with_who_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Bus(f"sqlite:///{tmp_path}/shop.db") as bus:
+        assert (await bus.inspector().facts())["write-ahead log"].endswith(" bytes")
+        monkeypatch.setattr(import_module("waystation.transports.sqlite.transport"), "WAL_ALARM_BYTES", -1)
+        told = (await bus.inspector().facts())["write-ahead log"]
+    assert told.endswith("keeps it from shrinking; nobody that is known reads now")

@@ -29,6 +29,7 @@ from . import groups, members, references
 from .bodies import Bodies
 from .clock import StoreClock
 from .database import connect, set_patience
+from .readers import readers_of
 from .retention import Retention, delete_old, delete_oldest, is_too_large
 
 logger = logging.getLogger("waystation.store")
@@ -130,9 +131,10 @@ class Maintenance:
             self._prevented = time.monotonic()
             if grown and not self._alarmed:
                 logger.warning(
-                    "the write-ahead log of %s has %d MiB: some process reads without end and keeps it from shrinking",
+                    "the write-ahead log of %s has %d MiB: %s reads without end and keeps it from shrinking",
                     self._path,
                     self.wal_bytes() >> 20,
+                    " or ".join(f"process {pid}" for pid in readers_of(self._path)) or "some process",
                 )
             self._alarmed = grown
         else:

@@ -27,13 +27,14 @@ from ..._core.inspection import (
     TopicInfo,
     no_such_place,
 )
-from ..._core.limits import TEMPORARY_GROUP_LEASE_S
+from ..._core.limits import TEMPORARY_GROUP_LEASE_S, WAL_ALARM_BYTES
 from ..._core.message import Message
 from ..._core.ports import Clock, Feed, Recurrence, Start, Subscription, Topology
 from ..._store import groups, inspect, leases, members, recurring
 from ..._store.claim import Member
 from ..._store.database import connect, file_system_of, translated
 from ..._store.log import is_reply_address
+from ..._store.readers import readers_of
 from ..._store.retention import Retention
 from ..._store.schema import VERSION
 from ..._store.seek import seek
@@ -293,7 +294,7 @@ class SqliteTransport:
             "SQLite": f"{apsw.sqlite_lib_version()} (apsw {apsw.apsw_version()})",
             "schema": str(VERSION),
             "size": f"{self._path.stat().st_size:,} bytes",
-            "write-ahead log": f"{opened.maintenance.wal_bytes():,} bytes",
+            "write-ahead log": _log_size(opened.maintenance.wal_bytes(), self._path),
             "keeping": _kept(self._options.retention),
             "publishing once": f"a dedupe_key counts for {self._options.dedupe_window_s:g} s",
             "publishing": "FLUSHED: the write-ahead log is flushed after the commit, before the receipt",
@@ -336,6 +337,16 @@ class SqliteTransport:
                 f"{self._path.name} was opened before a fork, which SQLite does not survive: connect after it"
             )
         return self._open
+
+
+def _log_size(size_bytes: int, path: Path) -> str:
+    """Say how long the write-ahead log is; if it is longer than it should be, who may be the cause."""
+    if size_bytes <= WAL_ALARM_BYTES:
+        return f"{size_bytes:,} bytes"
+    who = " and ".join(f"process {pid}" for pid in readers_of(path)) or "nobody that is known"
+    return (
+        f"{size_bytes:,} bytes, too long: whoever reads without end keeps it from shrinking; {who} reads now"
+    )
 
 
 def _kept(retention: Retention) -> str:
