@@ -60,7 +60,7 @@ PARTS = {
     "deployments": Part(deployments, {"pr": (1, 6, 300), "faults": (1, 24, 5000)}),
     "clocks": Part(clocks, {"pr": (1, 8, 50), "faults": (5, 30, 200)}),
     "slow receiver": Part(
-        slow_receiver, {"pr": (1, 5000, 16384), "faults": (1, 1_000_000, 256)}, why_no_samples
+        slow_receiver, {"pr": (1, 30_000, 3000), "faults": (1, 1_000_000, 256)}, why_no_samples
     ),
 }
 

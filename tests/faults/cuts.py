@@ -54,6 +54,7 @@ async def release(town: Town) -> None:
 
 def cut(town: Town, disk: Disk) -> None:
     """Cut the power, and with it everybody; start the computer again."""
+    town.check_alive()
     town.recorder.nemesis("cut")
     disk.cut(log_flushed=town.random.random() < 0.3)
     for name in list(town.lives):

@@ -46,7 +46,9 @@ async def handle_some(worker: Worker, feed: Feed, stopping: asyncio.Task[Any]) -
     worker.recorder.delivered(deliveries, group=GROUP)
     for delivery in deliveries:
         message = delivery.message
-        assert message.body.startswith(message.id.encode()), f"a wrong body: {message}"
+        assert set(message.body.split()) == {message.id.encode()}, (
+            f"a wrong body: {message}, {delivery.error}"
+        )
     await worker.pause(worker.option("pause_s", 0.005))
     outcomes = decide(deliveries, worker.random, easy=bool(worker.option("easy", 0)))
     worker.recorder.settling(outcomes, group=GROUP)

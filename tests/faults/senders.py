@@ -20,7 +20,7 @@ from waystation._core.message import Message
 from waystation.testing.history import History, events
 from waystation.testing.recording import SUFFIX
 
-from .worker import TEXT, TOPIC, Worker
+from .worker import LARGE_BYTES, TEXT, TOPIC, Worker
 
 
 async def produce(worker: Worker) -> None:
@@ -34,7 +34,9 @@ async def produce(worker: Worker) -> None:
         await send(worker, batch)
     while not worker.stopping.is_set():
         batch, once = [], worker.random.random() < 0.5
-        for _ in range(worker.random.randint(1, batch_max)):
+        count = worker.random.randint(1, batch_max)
+        large = worker.random.randrange(2 * count)  # in every second batch, one
+        for _ in range(count):
             number += 1
             id_, key = f"{worker.job.name}-{number}", None
             due = None
@@ -42,7 +44,8 @@ async def produce(worker: Worker) -> None:
                 key = f"{worker.job.name}/{number % 6}"
             elif worker.random.random() < worker.option("scheduled_share", 0.02):
                 due = worker.clock.time() + worker.random.uniform(0.0, 1.0)
-            message = Message(id_, TOPIC, body_of(id_, size), key=key, content_type=TEXT, deliver_at=due)
+            body = body_of(id_, 2 * LARGE_BYTES if len(batch) == large else size)
+            message = Message(id_, TOPIC, body, key=key, content_type=TEXT, deliver_at=due)
             batch.append(replace(message, dedupe_key=id_) if once else message)
         await send(worker, batch)
         await worker.pause(longest_s)

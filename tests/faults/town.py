@@ -122,6 +122,11 @@ class Town:
         with life.history.open("rb") as file:
             return file.read(1024).count(b"\n") > 1
 
+    def check_alive(self) -> None:
+        """Insist that nobody has ended by himself."""
+        for life in self.lives.values():
+            assert life.process.exitcode is None, f"{life.name} ended by itself: {self.complaint(life)}"
+
     def kill(self, name: str, *, is_dying: bool = False) -> Life:
         """Kill a worker where it stands.
 

@@ -23,6 +23,9 @@ GROUP = "g"
 SUBSCRIPTION = Subscription(pattern=TOPIC, group=GROUP)
 TEXT = "text/plain; charset=utf-8"
 
+#: Bodies that are larger get a file of their own, in bytes: much earlier than usual, so that many do.
+LARGE_BYTES = 16 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Job:

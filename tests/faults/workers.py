@@ -13,9 +13,13 @@ import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+from waystation._store import log
+from waystation.transports.sqlite import luggage
 
 from . import obstacles, receivers, senders
-from .worker import Job, Worker
+from .worker import LARGE_BYTES, Job, Worker
 
 _PR_SET_PDEATHSIG = 1
 
@@ -45,4 +49,6 @@ async def work(job: Job) -> None:
     """Do what the role does."""
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
-    await ROLES[job.role](Worker(job, stopping))
+    large = [patch.object(module, "ROW_BODY_BYTES_MAX", LARGE_BYTES) for module in (log, luggage)]
+    with large[0], large[1]:
+        await ROLES[job.role](Worker(job, stopping))
