@@ -51,7 +51,7 @@ async def keep(worker: Worker) -> None:
     """Checkpoint, delete and give space back as fast as can be, until told to end."""
     path = Path(worker.job.path)
     database.create(path)
-    keeper = Maintenance(path, StoreClock(time.time), path.with_name("keep.lock"))
+    keeper = Maintenance(path, StoreClock(time.time, time.monotonic), path.with_name("keep.lock"))
     connection = direct(worker.job.path)
     worker.recorder.nemesis("keep")
     while not worker.stopping.is_set():

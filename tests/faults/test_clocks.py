@@ -1,4 +1,4 @@
-"""A wall clock that jumps (F-31). What is due is due by the store's clock, which stands still rather than go back."""
+"""A wall clock that jumps (F-31). What is due is due by the store's clock, which slows down rather than go back."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from waystation._core.delivery import ACCEPT, Receipt
+from waystation._core.delivery import ACCEPT, Receipt, Retry
 from waystation._core.message import Message
 from waystation._core.ports import Feed
 from waystation._runtime.clock import SystemClock
 from waystation.transports.sqlite import SqliteTransport
+from waystation.transports.sqlite import feed as feeds
 
 from .store import info, opened
 from .worker import SUBSCRIPTION, TEXT, TOPIC
@@ -99,3 +100,27 @@ async def test_a_clock_that_jumps_back_takes_no_lease_away(tmp_path: Path, clock
         await feed.extend(taken)
         await feed.settle([(delivery, ACCEPT) for delivery in taken])
         assert (await info(other)).lag == 0
+
+
+async def test_a_retry_waits_for_its_delay_and_not_for_the_clock_that_jumped_back(
+    tmp_path: Path, clock: JumpingClock
+) -> None:
+    async with opened(tmp_path / "bus.db", clock) as transport:
+        feed = await transport.open_feed(SUBSCRIPTION)
+        await send(transport, "a")
+        taken = await feed.receive(1)
+        clock.offset_s = -HOUR_S
+        await feed.settle([(delivery, Retry(0.5)) for delivery in taken])
+        assert await comes(feed) == ["a"]
+
+
+async def test_a_lease_ends_after_its_time_also_when_the_clock_has_jumped_back(
+    tmp_path: Path, clock: JumpingClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeds, "LEASE_S", 0.5)
+    async with opened(tmp_path / "bus.db", clock) as transport, opened(tmp_path / "bus.db", clock) as other:
+        feed = await transport.open_feed(SUBSCRIPTION)
+        await send(transport, "a")
+        await feed.receive(1)
+        clock.offset_s = -HOUR_S
+        assert await comes(await other.open_feed(SUBSCRIPTION)) == ["a"]

@@ -336,8 +336,8 @@ KEEPING = (
     Mutant(
         "times are those of the process and not of the store",
         "transports/sqlite/opened.py",
-        "StoreClock(clock.time)",
-        "StoreClock(__import__('time').time)",
+        "StoreClock(clock.time, clock.monotonic)",
+        "StoreClock(__import__('time').time, clock.monotonic)",
         (CONFORMANCE + "test_c21_no_scheduled_message_is_early_and_none_is_late",),
     ),
     Mutant(

@@ -23,10 +23,10 @@ from waystation._core.errors import ConfigurationError, StoreCorrupt, StoreUnava
 from waystation._core.message import Message
 from waystation._core.ports import Subscription
 from waystation._store import database, groups, inspect, leases, maintenance
-from waystation._store.claim import Member
 from waystation._store.claim import claim as claim_topic
 from waystation._store.clock import StoreClock
 from waystation._store.database import check_file_system, check_sqlite, connect, create, file_system_of
+from waystation._store.leases import Member
 from waystation._store.log import Log, partition_of
 from waystation._store.maintenance import Maintenance
 from waystation._store.schema import APPLICATION_ID, PAGE_BYTES, VERSION
@@ -453,7 +453,7 @@ def keeper(path: Path, connection: apsw.Connection, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(database, "WAL_CHECKPOINT_BYTES", 512 * 1024)
     monkeypatch.setattr(maintenance, "WAL_ALARM_BYTES", 2 * 1024 * 1024)
     monkeypatch.setattr(maintenance, "_CHECKPOINT_PAUSE_S", 0.0)
-    keeper = Maintenance(path, StoreClock(lambda: 1.0), path.with_name("lock"))
+    keeper = Maintenance(path, StoreClock(lambda: 1.0, lambda: 0.0), path.with_name("lock"))
     yield keeper
     keeper.close()
 
@@ -583,11 +583,3 @@ def test_only_one_process_maintains_at_a_time(path: Path) -> None:
         assert (first, second) == (True, False)
     with maintenance._elected(path.with_name("lock")) as third:
         assert third
-
-
-def test_the_clock_of_a_store_never_falls() -> None:
-    moments = iter([5.0, 7.0, 3.0, 6.0, 8.0, 1.0])
-    clock = StoreClock(lambda: next(moments))
-    assert [clock.now() for _ in range(5)] == [5.0, 7.0, 7.0, 7.0, 8.0]
-    clock.raise_to(9.0)
-    assert clock.now() == 9.0

@@ -103,7 +103,7 @@ def test_keys_whose_window_is_over_are_swept(path: Path, connection: apsw.Connec
     log = Log(connection)
     log.append([message(f"m{number}", key=f"{number}") for number in range(1500)], 1.0)
     log.append([message("new", key="new")], 5.0)
-    keeper = Maintenance(path, StoreClock(lambda: 2.0 + DEDUPE_WINDOW_S), path.with_name("lock"))
+    keeper = Maintenance(path, StoreClock(lambda: 2.0 + DEDUPE_WINDOW_S, lambda: 0.0), path.with_name("lock"))
     keeper._sweep(connection)
     keeper.close()
     assert connection.execute("SELECT key FROM bus_dedupe").fetchall() == [("new",)]

@@ -30,10 +30,10 @@ from waystation._core.delivery import ACCEPT, RELEASE, DeadLetter, Release, Retr
 from waystation._core.message import Message
 from waystation._core.ports import Start, Subscription
 from waystation._store import groups, inspect, leases
-from waystation._store.claim import Member, claim, read_plain
+from waystation._store.claim import claim, read_plain
 from waystation._store.clock import StoreClock
 from waystation._store.database import connect, create
-from waystation._store.leases import lease_of
+from waystation._store.leases import Member, lease_of
 from waystation._store.log import Log, partition_of
 from waystation._store.maintenance import Maintenance
 from waystation._store.seek import seek
@@ -124,7 +124,7 @@ class Engine(RuleBasedStateMachine):
         self.maintenance = Maintenance(self.path, first.clock, Path(self.folder.name) / "lock")
 
     def start(self) -> Process:
-        return Process(self.path, next(self.pids), StoreClock(lambda: self.now))
+        return Process(self.path, next(self.pids), StoreClock(lambda: self.now, lambda: 0.0))
 
     # --- sending -----------------------------------------------------------------------------------------------
 

@@ -13,9 +13,9 @@ from waystation._core.delivery import ACCEPT, RELEASE, DeadLetter, Delivery, Ret
 from waystation._core.message import Message
 from waystation._core.ports import Subscription
 from waystation._store import groups, inspect, leases
-from waystation._store.claim import Member, claim
+from waystation._store.claim import claim
 from waystation._store.database import connect, create
-from waystation._store.leases import lease_of
+from waystation._store.leases import Member, lease_of
 from waystation._store.log import Log, partition_of
 from waystation._store.seek import seek
 from waystation._store.settle import Settled, by_lease, settle
@@ -112,12 +112,43 @@ def test_what_follows_a_retried_message_of_its_key_waits_and_other_keys_do_not(s
     store.send("k", other)
     assert [delivery.message.key for delivery in store.claim()] == [other]
     store.now += 5.0
+    assert shown(store.claim()) == [("m0", 2), ("m1", 1), ("m3", 1), ("m0", 1)]
+
+
+def with_a_retry_and_two_behind_it(store: Store) -> None:
+    store.send("k", "k", "k")
+    first, *others = store.claim()
+    store.settle((first, Retry(0.0)), *[(each, RELEASE) for each in others])
+    (first,) = store.claim()  # the others are found to be behind it, and get rows of their own
+    store.settle((first, Retry(0.0)))
+
+
+def test_who_takes_a_retry_takes_what_waits_behind_it_and_gives_it_back_in_its_place(store: Store) -> None:
+    with_a_retry_and_two_behind_it(store)
+    first, second, third = store.claim()
+    assert shown([first, second, third]) == [("m0", 3), ("m1", 1), ("m2", 1)]
+    store.settle((third, RELEASE), (first, ACCEPT), (second, Retry(5.0)))
+    assert store.claim() == []
+    store.now += 5.0
+    second, third = store.claim()
+    assert shown([second, third]) == [("m1", 2), ("m2", 1)]
+    assert store.claim(owner="2-b") == []
+    store.release(second, third)
+    assert shown(store.claim(1, owner="2-b")) == [("m1", 2)]
+    assert store.claim(owner="3-c") == []
+
+
+def test_what_a_dead_member_took_behind_a_retry_lines_up_again(store: Store) -> None:
+    with_a_retry_and_two_behind_it(store)
+    assert len(store.claim()) == 3
+    store.now += LEASE_S
     order = []
-    for _ in range(4):
-        (delivery,) = store.claim()
+    for owner in ("2-b", "3-c", "2-b"):
+        (delivery,) = store.claim(owner=owner)
+        assert store.claim(owner="4-d") == []
         order.append((delivery.message.id, delivery.attempt))
         store.settle((delivery, ACCEPT))
-    assert order == [("m0", 2), ("m1", 1), ("m3", 1), ("m0", 1)]
+    assert order == [("m0", 4), ("m1", 2), ("m2", 2)]
 
 
 def test_a_message_that_gets_no_order_overtakes(store: Store) -> None:
@@ -274,12 +305,10 @@ def test_a_revived_dead_letter_comes_before_what_waits_behind_it_and_counts_anew
     with store.writing():
         assert inspect.retry_dead(store.connection, [letter.number, letter.number], store.now) == 1
     store.now += 60.0
-    order = []
-    for _ in range(3):
-        (delivery,) = store.claim()
-        order.append((delivery.message.id, delivery.attempt))
-        store.settle((delivery, ACCEPT))
-    assert order == [("m0", 1), ("m1", 2), ("m2", 1)]
+    first, second = store.claim()
+    assert shown([first, second]) == [("m0", 1), ("m1", 2)]
+    store.settle((first, ACCEPT), (second, ACCEPT))
+    assert shown(store.claim()) == [("m2", 1)]
 
 
 def test_an_empty_range_is_not_leased(store: Store) -> None:
@@ -330,7 +359,7 @@ def test_what_waits_behind_a_retry_that_comes_from_the_log_again_does_not_wait_f
     assert (info.again, info.skipped, info.lag) == (0, 0, 3)
     assert store.claim() == []
     store.now += 60.0
-    assert shown(store.claim()) == [("m0", 2)]
+    assert shown(store.claim()) == [("m0", 2), ("m1", 1), ("m2", 1)]
 
 
 def test_what_only_a_row_still_holds_is_not_lost_by_going_back(store: Store) -> None:

@@ -31,7 +31,7 @@ def test_a_process_that_reads_without_end_is_named_and_the_log_recovers_when_it_
     path = tmp_path / "bus.db"
     create(path)
     connection, other = connect(path, patient=True), connect(path, patient=False)
-    keeper = Maintenance(path, StoreClock(lambda: 1.0), tmp_path / "lock")
+    keeper = Maintenance(path, StoreClock(lambda: 1.0, lambda: 0.0), tmp_path / "lock")
     command = [sys.executable, "-c", READER, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None

@@ -17,9 +17,10 @@ from waystation._core.message import Message
 from waystation._core.ports import Subscription
 from waystation._store import groups, inspect
 from waystation._store.bodies import Bodies
-from waystation._store.claim import Member, claim, read_plain
+from waystation._store.claim import claim, read_plain
 from waystation._store.clock import StoreClock
 from waystation._store.database import connect, create
+from waystation._store.leases import Member
 from waystation._store.log import Log, prepare
 from waystation._store.maintenance import Maintenance
 from waystation._store.references import sweep_gone, sweep_orphans
@@ -66,7 +67,9 @@ class Shop:
 
     def sweep(self) -> int:
         """Forget what is settled, then sweep; return how many files are left."""
-        keeper = Maintenance(self.path, StoreClock(lambda: NOW + 100), self.path.with_name("lock"))
+        keeper = Maintenance(
+            self.path, StoreClock(lambda: NOW + 100, lambda: 0.0), self.path.with_name("lock")
+        )
         keeper._sweep(self.connection)
         keeper.close()
         sweep_gone(self.connection, self.bodies)

@@ -45,7 +45,7 @@ def settle_all(connection: apsw.Connection, topic: str, group: str) -> None:
 
 
 def sweep(path: Path, connection: apsw.Connection, retention: Retention, now: float) -> None:
-    keeper = Maintenance(path, StoreClock(lambda: now), path.with_name("lock"), retention)
+    keeper = Maintenance(path, StoreClock(lambda: now, lambda: 0.0), path.with_name("lock"), retention)
     try:
         keeper._sweep(connection)
         keeper._sweep(connection)  # finds nothing more to say or do

@@ -357,7 +357,7 @@ class Play:
     def _maintain(self, work: Callable[[Maintenance, apsw.Connection], object]) -> None:
         self.undone = self.now
         keeper = Maintenance(
-            self._path, StoreClock(self.clock.time), self._path.with_name("maintenance.lock")
+            self._path, StoreClock(self.clock.time, self.clock.time), self._path.with_name("maintenance.lock")
         )
         connection = connect(self._path, patient=True)
         try:

@@ -108,6 +108,33 @@ async def test_it(bus):
 """
 
 
+OTHER = """
+import pytest
+
+@pytest.fixture
+def bus():
+    return "a double-decker"
+
+@pytest.fixture
+def clock():
+    return "noon"
+
+async def test_mine(bus, clock):
+    assert (bus, clock) == ("a double-decker", "noon")
+
+@pytest.mark.waystation_faults
+async def test_theirs(bus): ...
+"""
+
+RUNNER = """
+import asyncio
+
+def pytest_pyfunc_call(pyfuncitem):
+    asyncio.run(pyfuncitem.obj(pyfuncitem.funcargs["bus"], pyfuncitem.funcargs["clock"]))
+    return True
+"""
+
+
 @pytest.fixture
 def shop(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
@@ -143,3 +170,10 @@ def test_a_bus_that_is_not_said_is_asked_for(shop: pytest.Pytester, setting: str
 def test_a_mark_without_a_bus_is_refused(shop: pytest.Pytester) -> None:
     result = run(shop, "import pytest\n@pytest.mark.waystation_faults\nasync def test_it(): ...")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_a_fixture_bus_of_the_projects_own_is_left_alone(shop: pytest.Pytester) -> None:
+    shop.makeconftest(RUNNER)
+    result = run(shop, OTHER, "-o", "waystation_bus=")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*waystation_faults is for a test with Waystation's own fixture `bus`*"])

@@ -80,11 +80,13 @@ def available(message: Message) -> float:
 def message_ids() -> Callable[[], str]:
     """Return a generator of identifiers for one publisher: 72 random bits, then a counter. For one thread.
 
+    They begin with a letter, so that none is taken for an option on a command line.
+
     A random prefix per publisher costs one call to the system's entropy instead of one per message; two publishers
     share a prefix with a probability of 2^-72 per pair. The counter's last three digits come from a table, which is
     four times as fast as writing the number.
     """
-    return _numbered(secrets.token_urlsafe(9)).__next__
+    return _numbered("m" + secrets.token_urlsafe(9)).__next__
 
 
 def _numbered(prefix: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ import apsw
 from .._core.delivery import Delivery, first_deliveries
 from .._core.limits import PARTITIONS_COUNT
 from .._core.message import BYTES, Message
-from .leases import PendingLease, RangeLease, Stretch, bitmap_bytes
+from .leases import Member, PendingLease, RangeLease, Stretch, bitmap_bytes
 from .log import Log, priority_of
 from .pending import blocked_keys, bury, park, take_due
 from .rows import Row, fetch
@@ -60,18 +60,6 @@ class Claim:
     more: bool = False  # whether there was more than the limit
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
-    """Who claims: a member of a group, and whether it holds something already."""
-
-    group: int
-    owner: str
-    ordered: bool
-    busy: bool = False
-    careful: bool = False  # read under the write lock, after a plain range could not be read
-    oldest_first: bool = False  # whatever the priorities: it is the turn of those that wait
-
-
 def claim(
     log: Log, connection: apsw.Connection, member: Member, topic: int, limit: int, now: float, deadline: float
 ) -> Claim:
@@ -81,9 +69,7 @@ def claim(
     something gets nothing more, so that it soon will.
     """
     found = Claim()
-    deliveries, leases, only_suspects = take_due(
-        connection, member.group, topic, member.owner, limit, now, deadline, busy=member.busy
-    )
+    deliveries, leases, only_suspects = take_due(connection, member, topic, limit, now, deadline)
     found.deliveries += deliveries
     found.leases += leases
     found.count += len(deliveries)

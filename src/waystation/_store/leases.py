@@ -9,11 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import apsw
 
 from .._core.delivery import Delivery
 from .._core.message import Message
+
+#: Whether an earlier message of its key has a row of its own too, of the row `late` of `bus_pending`.
+IS_BEHIND: Final = """EXISTS (SELECT 1 FROM bus_pending WHERE group_id = late.group_id AND topic = late.topic
+    AND partition = late.partition AND key = late.key AND place < late.place)"""
+
+#: When a row `late` that is given back is due again: at once (?3), unless it was taken with the one before it (?4).
+DUE_AGAIN: Final = f"iif(?4 AND {IS_BEHIND}, NULL, ?3)"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Who claims: a member of a group, and whether it holds something already."""
+
+    group: int
+    owner: str
+    ordered: bool
+    busy: bool = False
+    careful: bool = False  # read under the write lock, after a plain range could not be read
+    oldest_first: bool = False  # whatever the priorities: it is the turn of those that wait
 
 
 @dataclass(slots=True, eq=False)
@@ -56,6 +76,7 @@ class PendingLease:
     key: str | None
     token: int
     suspect: bool
+    follows: bool = False  # whether it waited behind another, and was taken with that one
     bytes: int = 0
     ended: bool = False
     lost: bool = False
@@ -120,9 +141,9 @@ def release(connection: apsw.Connection, leases: Sequence[RangeLease | PendingLe
             )
         else:
             connection.execute(
-                """UPDATE bus_pending SET owner = NULL, due = ?, attempt = attempt - 1
-                   WHERE id = ? AND token = ? AND owner IS NOT NULL""",
-                (now, lease.id, lease.token),
+                f"""UPDATE bus_pending AS late SET due = {DUE_AGAIN}, owner = NULL, attempt = attempt - 1
+                    WHERE id = ?1 AND token = ?2 AND owner IS NOT NULL""",
+                (lease.id, lease.token, now, lease.follows),
             )
 
 

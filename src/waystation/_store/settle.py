@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import apsw
 
 from .._core.delivery import ACCEPT, Accept, DeadLetter, Delivery, Release, Retry, Settlement
-from .leases import PendingLease, RangeLease, Stretch, bitmap_bytes
+from .leases import DUE_AGAIN, PendingLease, RangeLease, Stretch, bitmap_bytes
 from .pending import bury, park
 from .rows import fetch_one
 
@@ -215,9 +215,9 @@ def _settle_pending(
         )
     elif isinstance(settlement, Release):
         run(
-            """UPDATE bus_pending SET due = ?3, attempt = attempt - (owner IS NOT NULL), owner = NULL
-               WHERE id = ?1 AND token = ?2""",
-            (*mine, now),
+            f"""UPDATE bus_pending AS late SET due = {DUE_AGAIN}, attempt = attempt - (owner IS NOT NULL), owner = NULL
+                WHERE id = ?1 AND token = ?2""",
+            (*mine, now, lease.follows),
         )
     else:
         run("DELETE FROM bus_pending WHERE id = ? AND token = ?", mine)

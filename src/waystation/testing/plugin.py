@@ -95,12 +95,17 @@ class Stage:
 
 
 @pytest.fixture
-def _waystation_stage(
-    bus: EmbeddedBus, waystation_url: str, clock: VirtualClock, tmp_path: Path
-) -> Iterator[Stage]:
+def _waystation_stage(request: pytest.FixtureRequest, bus: object, tmp_path: Path) -> Iterator[Stage | None]:
+    """Return what a test plays on; nothing if `bus` is a fixture of the project's own, and none of our business."""
+    from .embedded import EmbeddedBus
     from .scratch import scratch
 
-    with scratch(waystation_url or bus.simplest_url, folder=tmp_path) as media:
+    if not isinstance(bus, EmbeddedBus):
+        yield None
+        return
+    url: str = request.getfixturevalue("waystation_url")
+    clock: VirtualClock = request.getfixturevalue("clock")
+    with scratch(url or bus.simplest_url, folder=tmp_path) as media:
         yield Stage(bus, media.urls, clock)
 
 
@@ -128,9 +133,14 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
         return items.call(pyfuncitem)
     stage = pyfuncitem.funcargs.get("_waystation_stage")
-    if not isinstance(stage, Stage):
-        return None
     mark = pyfuncitem.get_closest_marker(_MARK)
+    if not isinstance(stage, Stage):
+        if mark is not None:
+            pytest.fail(
+                f"{_MARK} is for a test with Waystation's own fixture `bus`, which is overridden here",
+                pytrace=False,
+            )
+        return None
     if mark is None:
         asyncio.run(_once(pyfuncitem, stage))
     else:

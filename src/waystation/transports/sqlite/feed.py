@@ -15,9 +15,9 @@ from ..._core.limits import BATCH_MESSAGES_MAX, IDLE_POLL_S, LEASE_S, PRIORITY_T
 from ..._core.ports import Clock, Subscription
 from ..._core.topic import is_pattern
 from ..._store import leases
-from ..._store.claim import Claim, Member, claim, next_due, read_plain, topics_with_work
+from ..._store.claim import Claim, claim, next_due, read_plain, topics_with_work
 from ..._store.groups import topics_matching
-from ..._store.leases import PendingLease, RangeLease, lease_of
+from ..._store.leases import Member, PendingLease, RangeLease, lease_of
 from ..._store.log import NEW_TOPIC, OTHERS
 from ..._store.rows import fetch
 from ..._store.segment import unpack

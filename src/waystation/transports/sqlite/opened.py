@@ -46,7 +46,7 @@ class Opened:
         folder.mkdir(mode=0o700, exist_ok=True)
         self.pid = os.getpid()
         self.name = self.owner()
-        self.clock = StoreClock(clock.time)
+        self.clock = StoreClock(clock.time, clock.monotonic)
         self.feeds: list[GroupFeed | ReplyFeed] = []
         self.bell = Bell(folder)
         self._folder = folder

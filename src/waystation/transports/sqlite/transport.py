@@ -31,8 +31,8 @@ from ..._core.limits import TEMPORARY_GROUP_LEASE_S, WAL_ALARM_BYTES
 from ..._core.message import Message
 from ..._core.ports import Clock, Feed, Recurrence, Start, Subscription, Topology
 from ..._store import groups, inspect, leases, members, recurring
-from ..._store.claim import Member
 from ..._store.database import connect, file_system_of, translated
+from ..._store.leases import Member
 from ..._store.log import is_reply_address
 from ..._store.readers import readers_of
 from ..._store.retention import Retention
