@@ -16,7 +16,8 @@ from waystation._store.clock import StoreClock
 from waystation._store.database import connect, create
 from waystation._store.log import Log
 from waystation._store.maintenance import Maintenance
-from waystation._store.retention import Retention
+from waystation._store.retention import Retention, declared
+from waystation._store.retention import declare as declare_retention
 from waystation._store.seek import seek
 
 MIB = 1024 * 1024
@@ -45,7 +46,9 @@ def settle_all(connection: apsw.Connection, topic: str, group: str) -> None:
 
 
 def sweep(path: Path, connection: apsw.Connection, retention: Retention, now: float) -> None:
-    keeper = Maintenance(path, StoreClock(lambda: now, lambda: 0.0), path.with_name("lock"), retention)
+    connection.execute("DELETE FROM bus_setting")
+    declare_retention(connection, retention)
+    keeper = Maintenance(path, StoreClock(lambda: now, lambda: 0.0), path.with_name("lock"))
     try:
         keeper._sweep(connection)
         keeper._sweep(connection)  # finds nothing more to say or do
@@ -130,3 +133,14 @@ def test_what_is_kept_can_be_replayed_by_a_new_group(path: Path, connection: aps
     sweep(path, connection, Retention(keep_s=60.0), 120.0)
     declare(connection, "t", "late")
     assert {info.group: info.lag for info in inspect.groups(connection, 121.0)} == {"g": 0, "late": 5}
+
+
+def test_what_one_url_has_said_counts_for_all_until_another_says_otherwise(
+    connection: apsw.Connection,
+) -> None:
+    assert declared(connection) == Retention()
+    declare_retention(connection, Retention(keep_s=60.0, bytes_max=7 * MIB))
+    declare_retention(connection, Retention())  # says nothing
+    assert declared(connection) == Retention(keep_s=60.0, bytes_max=7 * MIB)
+    declare_retention(connection, Retention(keep_s=0.0))
+    assert declared(connection) == Retention(keep_s=0.0, bytes_max=7 * MIB)

@@ -30,7 +30,7 @@ from .bodies import Bodies
 from .clock import StoreClock
 from .database import connect, set_patience
 from .readers import readers_of
-from .retention import Retention, delete_old, delete_oldest, is_too_large
+from .retention import Retention, declared, delete_old, delete_oldest, is_too_large
 
 logger = logging.getLogger("waystation.store")
 
@@ -65,9 +65,8 @@ _DELETE_MARKS = """
 class Maintenance:
     """The thread. `nudge` it when the write-ahead log has grown."""
 
-    def __init__(self, path: Path, clock: StoreClock, lock: Path, retention: Retention | None = None) -> None:
+    def __init__(self, path: Path, clock: StoreClock, lock: Path) -> None:
         self._path, self._clock, self._lock = path, clock, lock
-        self._retention = retention or Retention()
         self._too_large = False  # whether nothing more may be deleted, and it was said
         self._bodies = Bodies(path)
         self._wal = path.with_name(path.name + "-wal")
@@ -145,9 +144,10 @@ class Maintenance:
     def _sweep(self, connection: apsw.Connection) -> None:
         now = self._clock.now()
         self._sweeps += 1
-        while delete_old(connection, self._retention, now) and not self._stopping:
+        retention = declared(connection)
+        while delete_old(connection, retention, now) and not self._stopping:
             continue
-        self._make_smaller(connection)
+        self._make_smaller(connection, retention)
         self._delete(connection, _DELETE_MARKS, (now, _DELETE_MARKS_MAX))
         if connection.execute("SELECT 1 FROM bus_reply WHERE expires < ? LIMIT 1", (now,)).get:
             connection.execute("DELETE FROM bus_reply WHERE expires < ?", (now,))
@@ -163,13 +163,13 @@ class Maintenance:
             references.sweep_gone(connection, self._bodies)
         if self._sweeps % _SCAN_EVERY_SWEEPS == 0:
             references.sweep_orphans(connection, self._bodies)
-            connection.execute("DELETE FROM bus_inbox WHERE seen < ?", (now - self._retention.inbox_s,))
+            connection.execute("DELETE FROM bus_inbox WHERE seen < ?", (now - retention.inbox_s,))
         while self._has_spare_pages(connection) and not self._stopping:
             connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES_MAX})").fetchall()
 
-    def _make_smaller(self, connection: apsw.Connection) -> None:
+    def _make_smaller(self, connection: apsw.Connection, retention: Retention) -> None:
         """Delete what is settled until the file holds no more than it should, or nothing of that is left."""
-        while is_too_large(connection, self._retention):
+        while is_too_large(connection, retention):
             with connection:  # a savepoint: no group may come in between
                 deleted = delete_oldest(connection)
             if self._stopping:

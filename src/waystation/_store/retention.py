@@ -68,6 +68,22 @@ class Retention:
         return max(INBOX_RETENTION_S, 2 * (self.keep_s or 0.0))
 
 
+def declare(connection: apsw.Connection, retention: Retention) -> None:
+    """Write down what a URL says about it, so that every process heeds it: whichever looks after the file next."""
+    before = declared(connection)
+    for name in ("keep_s", "bytes_max"):
+        value = getattr(retention, name)
+        if value is not None and value != getattr(before, name):
+            connection.execute("INSERT OR REPLACE INTO bus_setting VALUES (?, ?)", (name, value))
+
+
+def declared(connection: apsw.Connection) -> Retention:
+    """Return what URLs have said so far; of several, the last that said it counts."""
+    found: dict[str, float] = dict(fetch(connection, "SELECT name, value FROM bus_setting"))
+    size = found.get("bytes_max")
+    return Retention(keep_s=found.get("keep_s"), bytes_max=None if size is None else int(size))
+
+
 def delete_old(connection: apsw.Connection, retention: Retention, now: float) -> bool:
     """Delete some of what is settled and old enough; say whether there may be more."""
     until = now - (retention.keep_s or 0.0)

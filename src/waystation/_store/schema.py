@@ -158,6 +158,11 @@ CREATE TABLE bus_recurring (
     paused INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE bus_setting (                          -- what some URL has said, and all processes heed
+    name  TEXT PRIMARY KEY,
+    value REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE bus_reply (
     id      INTEGER PRIMARY KEY,
     address TEXT NOT NULL,

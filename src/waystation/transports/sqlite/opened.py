@@ -12,6 +12,7 @@ import apsw
 
 from ..._core.errors import StoreUnavailable
 from ..._core.ports import Clock
+from ..._store import retention
 from ..._store.clock import StoreClock
 from ..._store.database import connect, create, translated
 from ..._store.maintenance import Maintenance
@@ -52,13 +53,14 @@ class Opened:
         self._folder = folder
         self._ear: Ear | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.maintenance = Maintenance(path, self.clock, folder / "maintenance.lock", options.retention)
+        self.maintenance = Maintenance(path, self.clock, folder / "maintenance.lock")
         with ExitStack() as undo, translated(path):
             undo.callback(self.bell.close)
             undo.callback(self.maintenance.close)
             keeper = undo.enter_context(closing(connect(path, patient=True)))
             newest = keeper.execute("SELECT time FROM bus_segment ORDER BY id DESC LIMIT 1").get
             self.clock.raise_to(newest or 0.0)
+            retention.declare(keeper, options.retention)
             self.flusher = Flusher(path, folder / "unflushed")
             undo.callback(self.flusher.close)
             self._mend(path, keeper)

@@ -35,7 +35,7 @@ from ..._store.database import connect, file_system_of, translated
 from ..._store.leases import Member
 from ..._store.log import is_reply_address
 from ..._store.readers import readers_of
-from ..._store.retention import Retention
+from ..._store.retention import Retention, declared
 from ..._store.schema import VERSION
 from ..._store.seek import seek
 from ..._store.ticket import Ticket
@@ -295,7 +295,7 @@ class SqliteTransport:
             "schema": str(VERSION),
             "size": f"{self._path.stat().st_size:,} bytes",
             "write-ahead log": _log_size(opened.maintenance.wal_bytes(), self._path),
-            "keeping": _kept(self._options.retention),
+            "keeping": _kept(await self._read(declared)),
             "publishing once": f"a dedupe_key counts for {self._options.dedupe_window_s:g} s",
             "publishing": "FLUSHED: the write-ahead log is flushed after the commit, before the receipt",
             "settling": "FLUSHED"
