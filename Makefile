@@ -46,7 +46,7 @@ bench: .venv/installed ## measure, each figure beside the limit it is held again
 	$(BIN)/waystation bench $(ARGS)
 
 docs: .venv/tools ## write the generated tables and the command-line reference anew
-	$(BIN)/python scripts/docs.py
+	$(BIN)/python -m scripts.docs
 
 clean: ## remove .venv, builds and caches
 	rm -rf .venv build dist .coverage htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache

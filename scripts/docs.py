@@ -1,7 +1,7 @@
 """Write the parts of the documentation that the code knows best: signatures, limits, capabilities, commands, errors.
 
-    python scripts/docs.py            write them anew
-    python scripts/docs.py --check    say which are out of date, and exit with 1 if there are any
+    python -m scripts.docs            write them anew
+    python -m scripts.docs --check    say which are out of date, and exit with 1 if there are any
 
 A generated part stands between two comments, and only that is replaced:
 
@@ -32,6 +32,8 @@ from waystation._core import errors, exitcode, limits
 from waystation._core.capabilities import FACTS, Capabilities
 from waystation.cli.app import build
 from waystation.testing import conformance
+
+from . import measured
 
 ROOT = Path(__file__).parent.parent
 
@@ -103,6 +105,7 @@ def generated(name: str) -> str:
         "commands": commands,
         "exit-codes": exit_codes,
         "rules": conformance_rules,
+        "campaign": measured.campaign,
     }
     return parts[name]()
 

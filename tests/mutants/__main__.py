@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 import time
@@ -18,6 +19,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("--only", default="", help="those whose names have this in them")
     parser.add_argument("--jobs", type=int, default=2, help="how many at once")
+    parser.add_argument("--report", type=Path, help="write what came of it as JSON into this file")
     asked = parser.parse_args()
     chosen = [mutant for mutant in MUTANTS if asked.only in mutant.name]
     tests = {test for mutant in chosen for test in mutant.tests}
@@ -28,6 +30,9 @@ def main() -> int:
         folders = [Path(folder) / str(number) for number in range(len(chosen))]
         caught = sum(pool.map(_try, chosen, folders))
     print(f"{caught} of {len(chosen)} caught")
+    if asked.report is not None:
+        came = {"caught": caught, "planted": len(chosen), "known": len(KNOWN) + len(ABSENT), "absent": ABSENT}
+        asked.report.write_text(json.dumps(came, indent=1) + "\n", encoding="utf-8")
     if not asked.only:
         print(f"of {len(KNOWN) + len(ABSENT)} known faults {len(KNOWN)} are among them; not yet:")
         for name, place in ABSENT.items():
