@@ -24,7 +24,7 @@ from waystation.testing.checkers import Verdict
 
 from .beginnings import first_starts, migrations
 from .cuts import cuts
-from .days import clocks, deployments, slow_receiver, why_no_samples
+from .days import checkpoints, clocks, deployments, slow_receiver, why_no_samples
 from .disk import why_no_disk
 from .judge import Finding, Tally
 from .kills import effects, kills
@@ -58,6 +58,7 @@ PARTS = {
     "mixed": Part(mixed, {"pr": (1, 4, 1), "faults": (4, 60, 4)}),
     "unattended": Part(unattended, {"faults": (2, 60, 4)}),
     "deployments": Part(deployments, {"pr": (1, 6, 300), "faults": (1, 24, 5000)}),
+    "checkpoints": Part(checkpoints, {"pr": (1, 6, 2), "faults": (2, 100, 3)}),
     "clocks": Part(clocks, {"pr": (1, 8, 50), "faults": (5, 30, 200)}),
     "slow receiver": Part(
         slow_receiver, {"pr": (1, 30_000, 3000), "faults": (1, 1_000_000, 256)}, why_no_samples

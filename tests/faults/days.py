@@ -11,8 +11,8 @@ from waystation.testing.checkers import Sample, resources
 from waystation.testing.history import History
 
 from .judge import Finding, Rules, Tally, conclude
-from .kills import finish, kill_one
-from .store import drain, info, opened, read_books
+from .kills import ROLES, finish, kill_one
+from .store import damage_in, drain, info, opened, read_books
 from .town import Life, Town, now_ns
 from .worker import SkewedClock
 
@@ -48,6 +48,31 @@ async def deployments(folder: Path, seed: int, count: int, every_ms: int) -> Fin
         drained = await drain(town)
         drained.problems += _waits(town.history())
         return await finish("deployments", town, drained, Rules(), end, other_faults=count)
+    finally:
+        town.close()
+
+
+async def checkpoints(folder: Path, seed: int, count: int, keepers: int) -> Finding:
+    """Checkpoint as fast as can be, from several processes, while others write; kill any of them (F-19)."""
+    town = Town(folder, folder / "bus.db", seed)
+    problems: list[str] = []
+    try:
+        async with opened(town.path) as transport:
+            for name, role in ROLES.items():
+                town.start(role, name, batch_max=20)
+            for number in range(keepers):
+                town.start("keep", f"keep{number}")
+            town.settle_in()
+            for _ in range(count):
+                town.pause(0.5)
+                await kill_one(town, transport)
+                problems += damage_in(town.path)
+        for name in list(town.lives):
+            town.kill(name)
+        end = now_ns()
+        drained = await drain(town)
+        drained.problems += problems
+        return await finish("checkpoints", town, drained, Rules(), end)
     finally:
         town.close()
 

@@ -42,6 +42,11 @@ def enter(path: Path) -> Entry:
     return entry
 
 
+def has_entered(path: Path) -> bool:
+    """Say whether a file is open, or is being opened, by this book."""
+    return any(entry.path == path for entry in list(_OPEN))
+
+
 def leave(entry: Entry) -> None:
     """Write down that it is closed."""
     _OPEN.remove(entry)

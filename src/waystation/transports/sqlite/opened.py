@@ -18,7 +18,7 @@ from ..._store.database import connect, create, translated
 from ..._store.maintenance import Maintenance
 from ..._store.settle import Settled
 from ..._store.wakeup import Bell, Ear, wake_folder
-from . import forks
+from . import forks, strangers
 from .desk import Desk, Site
 from .feed import GroupFeed, ReplyFeed
 from .flusher import Flusher
@@ -34,6 +34,7 @@ class Opened:
         path = Path(
             os.path.realpath(path)
         )  # however it is called: beside the file is where its processes meet
+        strangers.refuse(path)
         self._entry = forks.enter(path)
         try:
             self._connect(path, clock, options)
