@@ -33,7 +33,8 @@ from waystation._store import groups, inspect, leases
 from waystation._store.claim import claim, read_plain
 from waystation._store.clock import StoreClock
 from waystation._store.database import connect, create
-from waystation._store.leases import Member, lease_of
+from waystation._store.grow import grow
+from waystation._store.leases import Member, PendingLease, RangeLease, lease_of
 from waystation._store.log import Log, partition_of
 from waystation._store.maintenance import Maintenance
 from waystation._store.seek import seek
@@ -197,6 +198,12 @@ class Engine(RuleBasedStateMachine):
         deadline = self.now + LEASE_S
         process.connection.execute("BEGIN IMMEDIATE")
         found = claim(process.log, process.connection, member, topic_id, limit, self.now, deadline)
+        held = [each for each in process.leases[group] if isinstance(each, RangeLease) and not each.ended]
+        pending = [each for each in found.leases if isinstance(each, PendingLease)]
+        grown = []
+        if not any(lease.suspect for lease in pending):
+            room = limit - found.count
+            grown = grow(process.log, process.connection, member, topic_id, held, room, self.now)
         if undo:
             process.roll_back()
             return 0
@@ -206,9 +213,26 @@ class Engine(RuleBasedStateMachine):
             assert deliveries, "retention has deleted, or something has damaged, what is owed"
             found.deliveries.extend(deliveries)
         process.held[group] += ledger.deliver(process, found.deliveries, self.now, deadline)
+        for growth in grown:
+            growth.apply()
+            found.count += len(growth.deliveries)
+            until = self.deadline_of(growth.lease)
+            process.held[group] += ledger.deliver(process, growth.deliveries, self.now, until)
         process.leases[group] += found.leases
-        assert found.count == len(found.deliveries) <= limit, "what was not asked for waits in the feed"
+        assert found.count <= limit, "what was not asked for waits in the feed"
         return found.count + found.more
+
+    def deadline_of(self, lease: RangeLease) -> float:
+        place = (lease.group, lease.topic, lease.partition, lease.token)
+        deadline: float = (
+            self.processes[0]
+            .connection.execute(
+                "SELECT deadline FROM bus_cursor WHERE group_id = ? AND topic = ? AND partition = ? AND token = ?",
+                place,
+            )
+            .get
+        )
+        return deadline
 
     @precondition(lambda self: self.holders())
     @rule(data=st.data())

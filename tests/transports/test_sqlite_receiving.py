@@ -560,3 +560,25 @@ async def test_a_transaction_rolled_back_leaves_its_deliveries_held(path: Path, 
         await feed.settle([(delivery, ACCEPT) for delivery in deliveries])
         (info,) = await transport.groups()
         assert info.lag == 0
+
+
+# --- what arrives one by one -------------------------------------------------------------------------------------
+
+
+async def test_handlers_that_wait_run_at_once_however_messages_arrive(path: Path) -> None:
+    bus, orders, count = Bus(f"sqlite:///{path}"), Topic("orders", int), 60
+    begun, all_at_once = 0, asyncio.Event()
+
+    @bus.subscribe(orders, group="g", concurrency=count)
+    async def handle(order: int) -> None:
+        nonlocal begun
+        begun += 1
+        if begun == count:
+            all_at_once.set()
+        await all_at_once.wait()
+
+    async with bus.running():
+        for number in range(count):
+            await bus.publish(orders, number)
+        async with asyncio.timeout(10):
+            await all_at_once.wait()

@@ -17,7 +17,7 @@ from .._core.limits import PARTITIONS_COUNT
 from .._core.message import BYTES, Message
 from .leases import Member, PendingLease, RangeLease, Stretch, bitmap_bytes
 from .log import Log, priority_of
-from .pending import blocked_keys, bury, park, take_due
+from .pending import blocked_keys, bury, park, park_blocked, take_due
 from .rows import Row, fetch
 from .segment import DamagedSegment, Ticketed
 from .ticket import Ticket
@@ -164,7 +164,7 @@ def _claim_range(
         return
     messages = _read(log, connection, lease, ends, now)
     if member.ordered:
-        _park_blocked(connection, lease, messages)
+        park_blocked(connection, lease, messages)
     stretch = Stretch(lease, lease.next)
     deliveries = [
         Delivery.of(message, 1, stretch, index=index)
@@ -254,17 +254,6 @@ def _suspect(log: Log, connection: apsw.Connection, lease: RangeLease, leased_to
             if message.key is not None:
                 blocked.add(message.key)
         _skip_to(lease, lease.leased_to)
-
-
-def _park_blocked(connection: apsw.Connection, lease: RangeLease, messages: list[Message]) -> None:
-    """Put messages whose key waits in `pending` behind what they must not overtake."""
-    blocked = blocked_keys(connection, lease)
-    if not blocked:
-        return
-    for place, message in enumerate(messages, lease.next):
-        if message.key in blocked and not lease.is_settled(place):
-            park(connection, lease, place, message, attempt=0, due=None)
-            lease.done |= 1 << (place - lease.next)
 
 
 def _sort_by_priority(connection: apsw.Connection, member: Member, topic: int, rows: list[Row]) -> None:

@@ -172,3 +172,14 @@ def blocked_keys(connection: apsw.Connection, lease: RangeLease) -> set[str]:
         (lease.group, lease.topic, lease.partition),
     )
     return {row[0] for row in rows}
+
+
+def park_blocked(connection: apsw.Connection, lease: RangeLease, messages: list[Message]) -> None:
+    """Put messages whose key waits in `pending` behind what they must not overtake."""
+    blocked = blocked_keys(connection, lease)
+    if not blocked:
+        return
+    for place, message in enumerate(messages, lease.next):
+        if message.key in blocked and not lease.is_settled(place):
+            park(connection, lease, place, message, attempt=0, due=None)
+            lease.done |= 1 << (place - lease.next)

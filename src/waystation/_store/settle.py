@@ -18,7 +18,7 @@ from .pending import bury, park
 from .rows import fetch_one
 
 _CURSOR = """
-    SELECT next, done FROM bus_cursor WHERE group_id = ? AND topic = ? AND partition = ? AND token = ?"""
+    SELECT next, done, leased_to FROM bus_cursor WHERE group_id = ? AND topic = ? AND partition = ? AND token = ?"""
 _MOVE_CURSOR = """
     UPDATE bus_cursor SET next = ?, done = ?, owner = CASE WHEN ? THEN NULL ELSE owner END
     WHERE group_id = ? AND topic = ? AND partition = ? AND token = ?"""
@@ -116,18 +116,18 @@ def _settle_range(
     if cursor is None:
         settled.lost.append(lease)
         return
-    stored = (int(cursor[0]), int.from_bytes(cursor[1], "little"))
+    stored, leased_to = (int(cursor[0]), int.from_bytes(cursor[1], "little")), cursor[2]
     others = {
         place: outcome for place, outcome in sorted(found.others.items()) if not _is_done(stored, place)
     }
     first, done = _advance(stored, found.places)
     released = {place for place, (_, settlement) in others.items() if isinstance(settlement, Release)}
     # Nothing of the range is held but what is released: the cursor itself goes back, and no row is needed.
-    clean = bool(released) and first >= lease.leased_to
+    clean = bool(released) and first >= leased_to
     if clean:
         first, done = _advance(stored, found.places - released)
         others = {place: outcome for place, outcome in others.items() if place not in released}
-    ended = clean or first >= lease.leased_to
+    ended = clean or first >= leased_to
     connection.execute(_MOVE_CURSOR, (first, bitmap_bytes(done), ended, *mine))
     for place, (delivery, settlement) in others.items():
         _move_out(connection, lease, place, delivery, settlement, now)

@@ -17,6 +17,7 @@ from ..._core.topic import is_pattern
 from ..._store import leases
 from ..._store.claim import Claim, claim, next_due, read_plain, topics_with_work
 from ..._store.groups import topics_matching
+from ..._store.grow import Growth, grow
 from ..._store.leases import Member, PendingLease, RangeLease, lease_of
 from ..._store.log import NEW_TOPIC, OTHERS
 from ..._store.rows import fetch
@@ -49,6 +50,7 @@ class _Look:
     topics: set[int] | None = None
     promoted: set[int] = field(default_factory=set)  # topics that scheduled messages were moved into
     found: Claim = field(default_factory=Claim)
+    grown: list[Growth] = field(default_factory=list)
 
 
 class _Waiting:
@@ -290,7 +292,21 @@ class GroupFeed:
                 member = replace(member, busy=True)
             if look.found.count >= limit or _is_suspect(claimed.leases):
                 break
+            self._grow(look, member, topic, limit, now)
         return look
+
+    def _grow(self, look: _Look, member: Member, topic: int, limit: int, now: float) -> None:
+        """Take what has arrived behind ranges that are held, if there is room for more than what is free."""
+        held = [
+            lease
+            for lease in self._leases
+            if isinstance(lease, RangeLease) and not (lease.ended or lease.lost or lease in self._unread)
+        ]
+        desk, room = self._desk, limit - look.found.count
+        for growth in grow(desk.log, desk.connection, member, topic, held, room, now):
+            look.grown.append(growth)
+            look.found.deliveries += growth.deliveries
+            look.found.count += len(growth.deliveries)
 
     def _take(self, look: _Look) -> None:
         """Make a committed claim this feed's own."""
@@ -299,6 +315,10 @@ class GroupFeed:
         self._look_in |= look.look_in
         self._due_known = False
         self._leases.extend(look.found.leases)
+        for growth in look.grown:
+            growth.apply()
+            if growth.lease not in self._leases:  # all that it had held was settled a moment ago
+                self._leases.append(growth.lease)
         self._ready.extend(look.found.deliveries)
         self._unread.extend(look.found.unread)
         self._careful = False
