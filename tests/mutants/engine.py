@@ -283,9 +283,32 @@ LEASING = (
     Mutant(
         "a key goes on while its message waits for a retry",
         "_store/claim.py",
-        "        _park_blocked(connection, lease, messages)",
+        "        park_blocked(connection, lease, messages)",
         "        pass",
         (LEASES + "test_what_follows_a_retried_message_of_its_key_waits_and_other_keys_do_not",),
+    ),
+    Mutant(
+        "what arrives behind a range overtakes a retry of its key",
+        "_store/grow.py",
+        "        park_blocked(connection, added, messages)",
+        "        pass",
+        ("tests/store/test_grow.py::test_what_waits_behind_a_retry_is_parked",),
+    ),
+    Mutant(
+        "a range that has grown ends where it ended before",
+        "_store/settle.py",
+        '(int(cursor[0]), int.from_bytes(cursor[1], "little")), cursor[2]',
+        '(int(cursor[0]), int.from_bytes(cursor[1], "little")), cursor[0]',
+        (
+            "tests/store/test_grow.py::test_what_arrives_one_by_one_is_taken_while_what_was_before_it_is_handled",
+        ),
+    ),
+    Mutant(
+        "what a dead member took behind a retry is due all at once",
+        "_store/pending.py",
+        "        connection.execute(_LINE_UP, due)",
+        "        pass",
+        (LEASES + "test_what_a_dead_member_took_behind_a_retry_lines_up_again",),
     ),
     Mutant(
         "giving back counts as an attempt",
