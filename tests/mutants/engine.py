@@ -298,9 +298,9 @@ LEASING = (
         "a range that has grown ends where it ended before",
         "_store/settle.py",
         '(int(cursor[0]), int.from_bytes(cursor[1], "little")), cursor[2]',
-        '(int(cursor[0]), int.from_bytes(cursor[1], "little")), cursor[0]',
+        '(int(cursor[0]), int.from_bytes(cursor[1], "little")), lease.leased_to',
         (
-            "tests/store/test_grow.py::test_what_arrives_one_by_one_is_taken_while_what_was_before_it_is_handled",
+            "tests/store/test_grow.py::test_a_range_that_has_grown_does_not_end_before_its_member_has_heard_of_it",
         ),
     ),
     Mutant(

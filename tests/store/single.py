@@ -12,7 +12,7 @@ from waystation._core.ports import Subscription
 from waystation._store import groups, inspect, leases
 from waystation._store.claim import claim
 from waystation._store.database import connect, create
-from waystation._store.grow import grow
+from waystation._store.grow import Growth, grow
 from waystation._store.leases import Member, RangeLease, lease_of
 from waystation._store.log import Log, partition_of
 from waystation._store.settle import Settled, by_lease, settle
@@ -60,13 +60,17 @@ class Store:
 
     def grow(self, *held: Delivery, room: int = 100, owner: str = "1-a") -> list[Delivery]:
         """Take what has arrived behind these deliveries."""
-        member = Member(self.group, owner, ordered=True)
-        ranges = [lease for lease in {lease_of(each) for each in held} if isinstance(lease, RangeLease)]
-        with self.writing():
-            found = grow(self.log, self.connection, member, 1, ranges, room, self.now)
+        found = self.grow_unheard(*held, room=room, owner=owner)
         for growth in found:
             growth.apply()
         return [delivery for growth in found for delivery in growth.deliveries]
+
+    def grow_unheard(self, *held: Delivery, room: int = 100, owner: str = "1-a") -> list[Growth]:
+        """Commit that, and do not tell the leases yet."""
+        member = Member(self.group, owner, ordered=True)
+        ranges = [lease for lease in {lease_of(each) for each in held} if isinstance(lease, RangeLease)]
+        with self.writing():
+            return grow(self.log, self.connection, member, 1, ranges, room, self.now)
 
     def settle(self, *outcomes: tuple[Delivery, Settlement]) -> Settled:
         with self.writing():

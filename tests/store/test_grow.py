@@ -84,6 +84,18 @@ def test_what_a_dead_member_had_added_comes_again(store: Store) -> None:
     assert store.counts() == (0, 0, 0, 0)
 
 
+def test_a_range_that_has_grown_does_not_end_before_its_member_has_heard_of_it(store: Store) -> None:
+    store.send("k")
+    (first,) = store.claim()
+    store.send("k")
+    (growth,) = store.grow_unheard(first)
+    store.settle((first, ACCEPT))
+    growth.apply()
+    assert store.claim(owner="2-b") == []
+    assert not store.settle(*[(delivery, ACCEPT) for delivery in growth.deliveries]).lost
+    assert store.counts() == (0, 0, 0, 0)
+
+
 def test_what_was_added_can_be_given_back(store: Store) -> None:
     store.send("k")
     held = store.claim()
