@@ -2,15 +2,35 @@
 
 A test that leaves a task running fails, even if its assertions hold: whatever is started must be ended by
 the one who started it, and a stray task is how a later test comes to fail for no reason.
+
+What programs under test leave in the folder for temporary files (the sockets of a database whose own path is too
+long for them) lies in one folder of the run, and goes with it.
 """
 
 import asyncio
 import functools
 import inspect
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give this run, and the processes that it starts, a short folder for temporary files; pytest's own stay."""
+    usual = tempfile.gettempdir()
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", usual)
+    folder = tempfile.mkdtemp(prefix="ws-")
+    tempfile.tempdir = os.environ["TMPDIR"] = folder
+
+    def clear_away() -> None:
+        tempfile.tempdir = os.environ["TMPDIR"] = usual
+        shutil.rmtree(folder, ignore_errors=True)
+
+    config.add_cleanup(clear_away)
 
 
 @pytest.hookimpl(tryfirst=True)
