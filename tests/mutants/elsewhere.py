@@ -182,7 +182,7 @@ MEMORY = (
     ),
     Mutant(
         "memory: what one group has settled is deleted for all",
-        "transports/memory/place.py",
+        "transports/memory/log.py",
         "settled = min((place.floor",
         "settled = max((place.floor",
         (CONFORMANCE + "test_c31_what_every_group_has_settled_is_not_kept",),

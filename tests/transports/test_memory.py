@@ -14,8 +14,9 @@ from waystation._core.message import Message
 from waystation._core.ports import Subscription, Topology
 from waystation.testing import VirtualClock
 from waystation.transports.memory import MemoryTransport
-from waystation.transports.memory import place as places
-from waystation.transports.memory.place import Log, Place
+from waystation.transports.memory import log as logs
+from waystation.transports.memory.log import Log
+from waystation.transports.memory.place import Place, token
 
 BILLING = Subscription(pattern="orders", group="billing")
 
@@ -88,7 +89,7 @@ async def test_what_was_taken_ahead_for_its_priority_is_counted_once_when_the_pl
 
 
 async def test_a_full_topic_refuses_and_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "MEMORY_TOPIC_MESSAGES_MAX", 10)
+    monkeypatch.setattr(logs, "MEMORY_TOPIC_MESSAGES_MAX", 10)
     transport = await opened(BILLING)
     await transport.send([message(number) for number in range(8)])
     refused = await transport.send([message(number) for number in range(8, 12)])
@@ -100,7 +101,7 @@ async def test_a_full_topic_refuses_and_recovers(monkeypatch: pytest.MonkeyPatch
 
 
 async def test_a_topic_that_nobody_reads_keeps_its_newest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "MEMORY_TOPIC_MESSAGES_MAX", 10)
+    monkeypatch.setattr(logs, "MEMORY_TOPIC_MESSAGES_MAX", 10)
     transport = await opened()
     for number in range(25):
         await transport.send([message(number)])
@@ -227,7 +228,7 @@ class GroupOnATopic(RuleBasedStateMachine):
         before = set(self.place.leases)
         self.place.tick(self.now)
         ended = before - set(self.place.leases)
-        self.open = [(owner, other) for owner, other in self.open if places.token(other)[0] not in ended]
+        self.open = [(owner, other) for owner, other in self.open if token(other)[0] not in ended]
 
     @invariant()
     def everything_is_counted_once(self) -> None:

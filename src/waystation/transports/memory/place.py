@@ -1,9 +1,8 @@
-"""Topics and the groups' places on them: the semantics, without tasks or a clock.
+"""The groups' places on topics: the semantics, without tasks or a clock.
 
-A topic is a list of messages, its *log*. A group's place on it is a position, the *cursor*: what lies before was
-delivered, what lies after is fresh, but for what was taken ahead because of its priority. Each `take` is one lease over
-what it returns. Only a message that must come again is *held*, with an entry of its own: it is ready, or waits for its
-time, or is parked.
+A group's place on a topic's log is a position, the *cursor*: what lies before was delivered, what lies after is fresh,
+but for what was taken ahead because of its priority. Each `take` is one lease over what it returns. Only a message that
+must come again is *held*, with an entry of its own: it is ready, or waits for its time, or is parked.
 
 Order by key: deliveries of a key that are in flight belong to one receiver, which handles them in order. While another
 receiver has the key, or an earlier message of it must come again, its messages are parked and let out one at a time,
@@ -17,17 +16,18 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import msgspec
 
 from ..._core.delivery import Accept, DeadLetter, Delivery, Release, Retry, Settlement
-from ..._core.duration import unix_time
-from ..._core.inspection import SeekInfo
-from ..._core.limits import LEASE_S, MEMORY_TOPIC_MESSAGES_MAX
+from ..._core.inspection import GroupInfo, SeekInfo
+from ..._core.limits import LEASE_S
 from ..._core.message import Message, available
-from ..._core.ports import Start
 from .urgent import Urgent
+
+if TYPE_CHECKING:
+    from .log import Log
 
 #: Fresh deliveries are numbered by their offset, held messages from here upwards, so that the two never meet.
 _HELD_FROM = -(2**62)
@@ -43,65 +43,6 @@ class Receiver(Protocol):
 
     def wake(self) -> None:
         """There may be something to take."""
-
-
-class Log:
-    """A topic's messages, from the offset `base` on.
-
-    Attributes:
-        has_priorities: Whether it ever saw a message with one.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.has_priorities = False
-        self.messages: list[Message] = []
-        self.base = 0
-        self.places: dict[str, Place] = {}
-
-    @property
-    def end(self) -> int:
-        """The offset of the next message."""
-        return self.base + len(self.messages)
-
-    def at(self, offset: int) -> Message:
-        """Return the message with an offset that is still kept."""
-        return self.messages[offset - self.base]
-
-    def position(self, start: Start) -> int:
-        """Return the offset that a start position means now."""
-        if start == "earliest":
-            return self.base
-        if start == "new":
-            return self.end
-        if isinstance(start, int):
-            return min(max(start, self.base), self.end)
-        since = unix_time(start, name="start")
-        later = (self.base + i for i, message in enumerate(self.messages) if message.time >= since)
-        return next(later, self.end)
-
-    def make_room(self, count: int) -> bool:
-        """Say whether `count` messages may be added; where no group reads, the oldest make room."""
-        if len(self.messages) + count <= MEMORY_TOPIC_MESSAGES_MAX:
-            return True
-        if not self.places:
-            self._forget(len(self.messages) // 2)
-        return not self.places
-
-    def trim(self) -> None:
-        """Forget what every group has settled. Costs a constant per message in the long run."""
-        settled = min((place.floor for place in self.places.values()), default=self.base) - self.base
-        if settled * 2 >= len(self.messages):
-            self._forget(settled)
-
-    def wake(self) -> None:
-        """Tell every receiver that there are new messages."""
-        for place in self.places.values():
-            place.wake()
-
-    def _forget(self, count: int) -> None:
-        del self.messages[:count]
-        self.base += count
 
 
 @dataclass(slots=True)
@@ -403,7 +344,20 @@ class Place:
         """Messages that wait for their time, or behind an earlier one of their key."""
         return len(self._waiting) + sum(len(key.parked) for key in self._keys.values())
 
-    def oldest(self) -> float | None:
+    def info(self, now: float, dead: int) -> GroupInfo:
+        """Return what there is to say about the group here at this Unix time, with so many dead letters."""
+        oldest = self._oldest()
+        return GroupInfo(
+            group=self.group,
+            topic=self.log.name,
+            ready=self.ready,
+            in_flight=self.in_flight,
+            waiting=self.waiting,
+            dead=dead,
+            oldest_age_s=None if oldest is None else max(0.0, now - oldest),
+        )
+
+    def _oldest(self) -> float | None:
         """Return when the oldest message not yet settled could first be delivered, in Unix seconds."""
         fresh = [number for lease in self.leases for number in lease.open if number >= 0]
         if self.cursor < self.log.end:

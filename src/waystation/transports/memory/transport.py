@@ -36,9 +36,11 @@ from ..._core.message import Message
 from ..._core.ports import Clock, Feed, Recurrence, Start, Subscription, Timer, Topology
 from ..._core.topic import check_name, is_pattern, is_reply_address, matches
 from ..._core.url import TransportURL
+from .dead import DeadLetters
 from .dedupe import DedupeKeys
 from .feed import GroupFeed, Mailbox
-from .place import Log, Place
+from .log import Log
+from .place import Place
 from .schedule import Calendar, Schedule
 
 _CAPABILITIES = Capabilities(
@@ -81,10 +83,9 @@ class MemoryTransport:
         self._feeds: list[GroupFeed] = []
         self._schedule = Schedule()
         self._calendar = Calendar()
-        self._dead: dict[int, DeadInfo] = {}
+        self._dead = DeadLetters()
         self._dedupe_keys = DedupeKeys()
         self._members: list[MemberInfo] = []
-        self._numbers = itertools.count(1)
         self._alarm: Timer | None = None
         self._alarm_at = math.inf  # by the monotonic clock
         self._sent_in_turn = 0
@@ -255,17 +256,7 @@ class MemoryTransport:
             self._feeds.remove(feed)
 
     def _bury(self, place: Place, message: Message, attempts: int, outcome: DeadLetter) -> None:
-        number = next(self._numbers)
-        self._dead[number] = DeadInfo(
-            number=number,
-            group=place.group,
-            topic=place.log.name,
-            message=message,
-            attempts=attempts,
-            reason=outcome.reason,
-            detail=outcome.detail,
-            died=self.clock.time(),
-        )
+        self._dead.bury(place, message, attempts, outcome, self.clock.time())
 
     def _check_open(self) -> None:
         if not self._is_open:
@@ -321,34 +312,12 @@ class MemoryTransport:
 
     async def topics(self) -> Sequence[TopicInfo]:
         """Return every topic, by name."""
-        return [
-            TopicInfo(
-                name=name,
-                messages=len(log.messages),
-                next_offset=log.end,
-                bytes=sum(len(message.body) for message in log.messages),
-                oldest=log.messages[0].time if log.messages else None,
-                newest=log.messages[-1].time if log.messages else None,
-                groups=tuple(sorted(log.places)),
-            )
-            for name, log in sorted(self._logs.items())
-        ]
+        return [log.info() for _, log in sorted(self._logs.items())]
 
     async def groups(self) -> Sequence[GroupInfo]:
         """Return every group on every topic."""
-        found = []
-        for place in self._places():
-            group, topic, oldest = place.group, place.log.name, place.oldest()
-            info = GroupInfo(
-                group=group,
-                topic=topic,
-                ready=place.ready,
-                in_flight=place.in_flight,
-                waiting=place.waiting,
-                dead=sum((dead.group, dead.topic) == (group, topic) for dead in self._dead.values()),
-                oldest_age_s=None if oldest is None else max(0.0, self.clock.time() - oldest),
-            )
-            found.append(info)
+        now = self.clock.time()
+        found = [place.info(now, self._dead.count(place.group, place.log.name)) for place in self._places()]
         return sorted(found, key=lambda info: (info.group, info.topic))
 
     async def browse(self, pattern: str, *, start: Start, limit: int) -> Sequence[tuple[int, Message]]:
@@ -359,12 +328,11 @@ class MemoryTransport:
 
     async def dead(self, *, group: str | None = None, limit: int = 100, after: int = 0) -> Sequence[DeadInfo]:
         """Return dead letters with a number over `after`, oldest first."""
-        wanted = (dead for dead in self._dead.values() if dead.number > after and group in (None, dead.group))
-        return list(itertools.islice(wanted, limit))
+        return self._dead.find(group, limit, after)
 
     async def retry_dead(self, numbers: Sequence[int]) -> int:
         """Give dead letters back to their group as new first attempts; return how many there were."""
-        letters = [self._dead.pop(number) for number in sorted(set(numbers)) if number in self._dead]
+        letters = self._dead.take(numbers)
         for letter in letters:
             place = self._logs[letter.topic].places[letter.group]
             place.put_back(letter.message, self.clock.monotonic())
@@ -373,7 +341,7 @@ class MemoryTransport:
 
     async def purge_dead(self, numbers: Sequence[int]) -> int:
         """Delete dead letters for good; return how many there were."""
-        return len([self._dead.pop(number) for number in set(numbers) if number in self._dead])
+        return len(self._dead.take(numbers))
 
     async def scheduled(
         self, *, pattern: str = "#", before: Instant | None = None, limit: int = 100
@@ -433,7 +401,7 @@ class MemoryTransport:
             del place.log.places[group]
             place.log.trim()
         self._subscriptions = {key: value for key, value in self._subscriptions.items() if key[0] != group}
-        self._dead = {number: dead for number, dead in self._dead.items() if dead.group != group}
+        self._dead.forget(group)
         return bool(places)
 
     async def facts(self) -> dict[str, str]:

@@ -1,8 +1,7 @@
-"""Receiving from the embedded engine: a member of a group, and the reader of a reply address."""
+"""Receiving from the embedded engine: a member of a group."""
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,10 +19,9 @@ from ..._store.groups import topics_matching
 from ..._store.grow import Growth, grow
 from ..._store.leases import Member, PendingLease, RangeLease, lease_of
 from ..._store.log import NEW_TOPIC, OTHERS
-from ..._store.rows import fetch
-from ..._store.segment import unpack
 from ..._store.settle import Grouped, Settled, by_lease, settle
 from .luggage import bring, keep_tickets
+from .waiting import Waiting
 
 if TYPE_CHECKING:
     from .desk import Desk
@@ -53,38 +51,6 @@ class _Look:
     grown: list[Growth] = field(default_factory=list)
 
 
-class _Waiting:
-    """A feed's wait: ended by a bell, by time, or by closing."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._future: asyncio.Future[None] | None = None
-        self._rung = False
-
-    def ring(self) -> None:
-        """End the wait that is on, or the next one."""
-        self._rung = True
-        if self._future is not None and not self._future.done():
-            self._future.set_result(None)
-
-    async def wait(self, timeout_s: float) -> bool:
-        """Wait for a ring, at most so long; say whether there was one."""
-        if not self._rung:
-            self._future = asyncio.get_running_loop().create_future()
-            timer = self._clock.call_later(timeout_s, self._time_is_up)
-            try:
-                await self._future
-            finally:
-                timer.cancel()
-                self._future = None
-        rung, self._rung = self._rung, False
-        return rung
-
-    def _time_is_up(self) -> None:
-        if self._future is not None and not self._future.done():
-            self._future.set_result(None)
-
-
 class GroupFeed:
     """A member of a group. What a claim found stays in `_ready` until it is returned, so cancelling loses nothing."""
 
@@ -101,7 +67,7 @@ class GroupFeed:
     ) -> None:
         self._desk, self._subscription, self._member, self._flush = desk, subscription, member, flush
         self._now, self._ring_others = now, ring
-        self._waiting = _Waiting(clock)
+        self._waiting = Waiting(clock)
         self._topics: set[int] = set()
         self._look_in: set[int] = set()  # topics that may have work
         self._stale = True  # whether _topics must be read anew
@@ -343,58 +309,6 @@ class GroupFeed:
         if self._due is None:
             return IDLE_POLL_S
         return min(IDLE_POLL_S, max(least, self._due - self._now()))
-
-
-class ReplyFeed:
-    """The reader of one reply address. Replies are gone once they are read: nothing waits for them longer than that."""
-
-    def __init__(self, desk: Desk, address: str, *, clock: Clock) -> None:
-        self._desk, self._address = desk, address
-        self._waiting = _Waiting(clock)
-        self._ready: list[Delivery] = []
-        self._closed = False
-
-    def wake(self, topics: set[int] | None) -> None:
-        """Look for replies, if the bell may have meant them."""
-        if topics is None or OTHERS in topics:
-            self._waiting.ring()
-
-    async def receive(self, limit: int) -> Sequence[Delivery]:
-        """Wait for at least one reply and return at most `limit`."""
-        while not self._ready:
-            if self._closed:
-                raise Disconnected("this feed is closed")
-            await self._desk.write(self._read, then=self._ready.extend)
-            if not self._ready:
-                await self._waiting.wait(IDLE_POLL_S)
-        taken, self._ready = self._ready[:limit], self._ready[limit:]
-        return taken
-
-    async def extend(self, deliveries: Sequence[Delivery]) -> None:
-        """Replies have no lease."""
-
-    async def settle(self, outcomes: Sequence[tuple[Delivery, Settlement]]) -> None:
-        """Replies need no settlement."""
-
-    @property
-    def closed(self) -> bool:
-        """Whether it takes no more."""
-        return self._closed
-
-    async def close(self) -> None:
-        """Stop. May be called twice."""
-        self._closed = True
-        self._waiting.ring()
-
-    def _read(self) -> list[Delivery]:
-        rows = fetch(
-            self._desk.connection,
-            "DELETE FROM bus_reply WHERE address = ? RETURNING id, message",
-            (self._address,),
-        )
-        rows.sort()  # SQLite returns them in any order; the parts of a streamed reply have one
-        replies = [unpack(row[1]) for row in rows]
-        return [Delivery.of(reply, 1, None, damage) for reply, damage in replies]
 
 
 def check_lost(settled: Settled) -> None:

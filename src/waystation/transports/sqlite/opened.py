@@ -20,9 +20,10 @@ from ..._store.settle import Settled
 from ..._store.wakeup import Bell, Ear, wake_folder
 from . import forks, strangers
 from .desk import Desk, Site
-from .feed import GroupFeed, ReplyFeed
+from .feed import GroupFeed
 from .flusher import Flusher
 from .options import Options
+from .replies import ReplyFeed
 from .sender import Sender
 from .transaction import TransactionDesk
 

@@ -39,10 +39,11 @@ from ..._store.retention import Retention, declared
 from ..._store.schema import VERSION
 from ..._store.seek import seek
 from ..._store.ticket import Ticket
-from .feed import GroupFeed, ReplyFeed
+from .feed import GroupFeed
 from .luggage import whole
 from .opened import Opened
 from .options import Options
+from .replies import ReplyFeed
 from .transaction import SqliteTransaction
 
 T = TypeVar("T")

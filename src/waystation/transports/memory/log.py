@@ -1,0 +1,85 @@
+"""A topic: the list of its messages, and the groups' places on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..._core.duration import unix_time
+from ..._core.inspection import TopicInfo
+from ..._core.limits import MEMORY_TOPIC_MESSAGES_MAX
+from ..._core.message import Message
+from ..._core.ports import Start
+
+if TYPE_CHECKING:
+    from .place import Place
+
+
+class Log:
+    """A topic's messages, from the offset `base` on.
+
+    Attributes:
+        has_priorities: Whether it ever saw a message with one.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.has_priorities = False
+        self.messages: list[Message] = []
+        self.base = 0
+        self.places: dict[str, Place] = {}
+
+    @property
+    def end(self) -> int:
+        """The offset of the next message."""
+        return self.base + len(self.messages)
+
+    def at(self, offset: int) -> Message:
+        """Return the message with an offset that is still kept."""
+        return self.messages[offset - self.base]
+
+    def position(self, start: Start) -> int:
+        """Return the offset that a start position means now."""
+        if start == "earliest":
+            return self.base
+        if start == "new":
+            return self.end
+        if isinstance(start, int):
+            return min(max(start, self.base), self.end)
+        since = unix_time(start, name="start")
+        later = (self.base + i for i, message in enumerate(self.messages) if message.time >= since)
+        return next(later, self.end)
+
+    def make_room(self, count: int) -> bool:
+        """Say whether `count` messages may be added; where no group reads, the oldest make room."""
+        if len(self.messages) + count <= MEMORY_TOPIC_MESSAGES_MAX:
+            return True
+        if not self.places:
+            self._forget(len(self.messages) // 2)
+        return not self.places
+
+    def trim(self) -> None:
+        """Forget what every group has settled. Costs a constant per message in the long run."""
+        settled = min((place.floor for place in self.places.values()), default=self.base) - self.base
+        if settled * 2 >= len(self.messages):
+            self._forget(settled)
+
+    def wake(self) -> None:
+        """Tell every receiver that there are new messages."""
+        for place in self.places.values():
+            place.wake()
+
+    def info(self) -> TopicInfo:
+        """Return what there is to say about the topic."""
+        return TopicInfo(
+            name=self.name,
+            messages=len(self.messages),
+            next_offset=self.end,
+            bytes=sum(len(message.body) for message in self.messages),
+            oldest=self.messages[0].time if self.messages else None,
+            newest=self.messages[-1].time if self.messages else None,
+            groups=tuple(sorted(self.places)),
+        )
+
+    def _forget(self, count: int) -> None:
+        del self.messages[:count]
+        self.base += count
