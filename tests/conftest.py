@@ -10,6 +10,7 @@ long for them) lies in one folder of the run, and goes with it.
 import asyncio
 import functools
 import inspect
+import multiprocessing.util
 import os
 import shutil
 import tempfile
@@ -23,6 +24,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Give this run, and the processes that it starts, a short folder for temporary files; pytest's own stay."""
     usual = tempfile.gettempdir()
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", usual)
+    multiprocessing.util.get_temp_dir()  # made now, in the usual place: it is cleared away after this one
     folder = tempfile.mkdtemp(prefix="ws-")
     tempfile.tempdir = os.environ["TMPDIR"] = folder
 
