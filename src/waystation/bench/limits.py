@@ -40,7 +40,7 @@ def log_rate(folder: Path, total: int, size_bytes: int) -> float:
     One inserts blob rows of 1,000 JSON bodies, each flushed (WAL, `synchronous=FULL`); the other reads, decodes and
     checks them, and commits its place for each row without a flush.
     """
-    arguments = {"path": str(folder / "raw.db"), "total": total}
+    arguments = {"path": make_database(folder / "raw.db"), "total": total}
     with (
         Worker("raw-read", **arguments) as reader,
         Worker("raw-write", **arguments, size_bytes=size_bytes) as writer,
@@ -55,7 +55,7 @@ def log_rate(folder: Path, total: int, size_bytes: int) -> float:
 
 def signal_latencies_ms(folder: Path, total: int, per_s: float) -> list[float]:
     """Return the time of each of `total` signals, in ms: a flushed commit of one row, a datagram, a read elsewhere."""
-    arguments = {"path": str(folder / "signal.db"), "total": total}
+    arguments = {"path": make_database(folder / "signal.db"), "total": total}
     with (
         Worker("raw-listen", **arguments) as reader,
         Worker("raw-signal", **arguments, per_s=per_s) as writer,
@@ -84,6 +84,32 @@ async def bare_us(orders: Sequence[Order]) -> float:
     return elapsed_ns / 1000 / len(orders)
 
 
+def make_database(path: Path) -> str:
+    """Make the raw log's file and return its path, before any process of it starts.
+
+    Of two that change a new file's journal at once one fails, however patient it is.
+    """
+    with closing(apsw.Connection(str(path))) as database:
+        for statement in (
+            f"PRAGMA page_size = {PAGE_BYTES}",
+            "PRAGMA journal_mode = WAL",
+            "CREATE TABLE log (id INTEGER PRIMARY KEY, batch BLOB NOT NULL)",
+            "CREATE TABLE place (id INTEGER NOT NULL)",
+            "INSERT INTO place VALUES (0)",
+        ):
+            database.execute(statement)
+    return str(path)
+
+
+@contextmanager
+def open_database(path: str, synchronous: str) -> Iterator[apsw.Connection]:
+    """Open a file that `make_database` made. Nothing in it is changed, so nobody is waited for."""
+    with closing(apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)) as database:
+        database.set_busy_timeout(int(WAKE_S_MAX * 1000))
+        database.execute(f"PRAGMA synchronous = {synchronous}")
+        yield database
+
+
 # --- roles: what the processes do ----------------------------------------------------------------------------
 
 
@@ -91,7 +117,7 @@ def write_raw_log(channel: Channel, path: str, total: int, size_bytes: int) -> N
     """Append `total` orders; say when the first one began, in ns."""
     encode = msgspec.json.Encoder().encode
     pack = msgspec.msgpack.Encoder().encode
-    with _database(path, "FULL") as database, _sender(path) as wake:
+    with open_database(path, "FULL") as database, _sender(path) as wake:
         channel.ready()
         channel.say(time.monotonic_ns())
         for first in range(0, total, BATCH_MESSAGES):
@@ -106,7 +132,7 @@ def read_raw_log(channel: Channel, path: str, total: int) -> None:
     decode = msgspec.json.Decoder(Order).decode
     unpack = msgspec.msgpack.Decoder(list[bytes]).decode
     tally, place = Tally(), 0
-    with _database(path, "NORMAL") as database, _receiver(path) as wait:
+    with open_database(path, "NORMAL") as database, _receiver(path) as wait:
         channel.say("ready")
         while tally.count < total:
             rows = _rows_after(database, place)
@@ -124,7 +150,7 @@ def read_raw_log(channel: Channel, path: str, total: int) -> None:
 def send_raw_signals(channel: Channel, path: str, total: int, per_s: float) -> None:
     """Commit one order after another at a steady rate, each with a datagram."""
     encode = msgspec.json.Encoder().encode
-    with _database(path, "FULL") as database, _sender(path) as wake:
+    with open_database(path, "FULL") as database, _sender(path) as wake:
         channel.ready()
         started = time.monotonic()
         for order in make_orders(0, total):
@@ -139,7 +165,7 @@ def listen_to_raw_signals(channel: Channel, path: str, total: int) -> None:
     decode = msgspec.json.Decoder(Order).decode
     tally, place = Tally(), 0
     latencies_ms: list[float] = []
-    with _database(path, "NORMAL") as database, _receiver(path) as wait:
+    with open_database(path, "NORMAL") as database, _receiver(path) as wait:
         channel.say("ready")
         while tally.count < total:
             wait()
@@ -150,24 +176,6 @@ def listen_to_raw_signals(channel: Channel, path: str, total: int) -> None:
                 place = row_id
     tally.check(total)
     channel.say(latencies_ms)
-
-
-@contextmanager
-def _database(path: str, synchronous: str) -> Iterator[apsw.Connection]:
-    with closing(apsw.Connection(path)) as database:
-        database.set_busy_timeout(int(WAKE_S_MAX * 1000))
-        for statement in (
-            f"PRAGMA page_size = {PAGE_BYTES}",
-            "PRAGMA journal_mode = WAL",
-            f"PRAGMA synchronous = {synchronous}",
-            "BEGIN IMMEDIATE",
-            "CREATE TABLE IF NOT EXISTS log (id INTEGER PRIMARY KEY, batch BLOB NOT NULL)",
-            "CREATE TABLE IF NOT EXISTS place (id INTEGER NOT NULL)",
-            "INSERT INTO place SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM place)",
-            "COMMIT",
-        ):
-            database.execute(statement)
-        yield database
 
 
 def _rows_after(database: apsw.Connection, place: int) -> list[tuple[int, bytes]]:
