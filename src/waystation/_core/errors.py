@@ -12,10 +12,14 @@ WaystationError
 │   └── MessageExpired
 ├── TransportError               the world; `.retryable` says whether to try again
 │   ├── Disconnected
+│   │   └── Refused              the peer does not let this program in: trying again does not help
 │   ├── SendRejected             certainly not stored
 │   ├── SendUnconfirmed          unknown: may have been stored
 │   ├── SettlementLost           the lease had ended; the message comes again
 │   └── TransactionLost          rolled back; nothing of it happened
+├── ProtocolError                bytes or frames that the wire protocol does not allow
+│   ├── LocalProtocolError       ours: a mistake in Waystation
+│   └── RemoteProtocolError      the peer's
 ├── HandlerTimeout               a handler ran longer than its `max_duration`
 ├── RequestError
 │   ├── RequestTimeout           no answer in time; the responder may have acted
@@ -114,6 +118,12 @@ class Disconnected(TransportError):
     """There is no connection, or this side was closed."""
 
 
+class Refused(Disconnected):
+    """The peer does not let this program in: its certificate, its token or its version is not right. Say which and how."""
+
+    retryable = False
+
+
 class SendRejected(TransportError):
     """Certainly not stored: sending again cannot duplicate."""
 
@@ -146,6 +156,28 @@ class SettlementLost(TransportError):
 
 class TransactionLost(TransportError):
     """A transaction was rolled back by its transport. None of its effects, messages or settlements happened."""
+
+
+class ProtocolError(WaystationError):
+    """Something that the wire protocol does not allow.
+
+    Attributes:
+        code: Why the connection ends, as the peer is told.
+        field: Which field of which frame was wrong, as `Frame.field`; empty: none.
+    """
+
+    def __init__(self, message: str, *, code: str = "protocol", field: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.field = field
+
+
+class LocalProtocolError(ProtocolError):
+    """This side was about to say what it may not: a mistake in Waystation. Nothing was sent."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer said what it may not. The connection cannot go on."""
 
 
 class HandlerTimeout(WaystationError):

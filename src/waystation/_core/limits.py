@@ -275,6 +275,67 @@ DEDUPE_WINDOW_S: Final = 300.0
 #: Keys of one topic that `memory://` remembers before sending more of them is refused.
 MEMORY_DEDUPE_KEYS_MAX: Final = 1_000_000
 
+# --- between peers -------------------------------------------------------------------------------------------
+
+#: Longest payload of one frame, in bytes: NATS's default message too. What is larger travels in parts, between which
+#: others have their turn.
+FRAME_BYTES_MAX: Final = 1024 * 1024
+
+#: Longest payload that a server takes from somebody whom it does not know yet, in bytes.
+GREETING_BYTES_MAX: Final = 16 * 1024
+
+#: Longest payload that travels in parts, in bytes: a body of the maximum size, with its headers and all else.
+WHOLE_BYTES_MAX: Final = MESSAGE_BODY_BYTES_MAX + 2 * 1024 * 1024
+
+#: Payloads of one connection that travel in parts at the same time.
+WHOLES_COUNT_MAX: Final = 4
+
+#: How soon after connecting a peer must have said who it is, in seconds.
+GREETING_S: Final = 5.0
+
+#: How often a peer says something although there is nothing to say, in seconds.
+HEARTBEAT_S: Final = 5.0
+
+#: Heartbeats that may be missed before a peer counts as gone.
+HEARTBEATS_MISSED_MAX: Final = 3
+
+#: How long a client tries to connect before a program is told, in seconds, unless its URL says otherwise.
+CONNECT_TIMEOUT_S: Final = 10.0
+
+#: How long a server keeps the session of a client that has lost its connection, in seconds: shorter than a lease, for
+#: what the client held is given to others when it does not come back.
+RESUME_S: Final = 5.0
+
+#: Requests of one session that may wait for their answers.
+PEER_REQUESTS_MAX: Final = 1024
+
+#: Bytes of sent messages of one session that may wait for their answers, but for one send that is larger by itself.
+PEER_SEND_BYTES_MAX: Final = 16 * 1024 * 1024
+
+#: Calls of one session that a server works at together; sends, settlements and feeds are bounded by themselves.
+PEER_CALLS_MAX: Final = 64
+
+#: Channels of one session.
+PEER_CHANNELS_MAX: Final = 1024
+
+#: Connections of one server.
+PEERS_COUNT_MAX: Final = 10_000
+
+#: Connections of one server from which nobody knows yet who they are; more are turned away at once.
+STRANGERS_COUNT_MAX: Final = 1000
+
+#: Bytes that a server holds for all its peers' frames that are under way in parts.
+SERVER_WHOLES_BYTES_MAX: Final = 512 * 1024 * 1024
+
+#: Bytes written to a peer and not yet taken by it, above which nothing more is read from it or delivered to it.
+WRITE_BUFFER_BYTES_MAX: Final = 4 * 1024 * 1024
+
+#: How long a peer may leave its connection full before it is sent away, in seconds.
+WRITE_STALL_S: Final = 30.0
+
+#: Wrong tokens from one address within a minute, after which it is turned away without being heard.
+WRONG_TOKENS_COUNT_MAX: Final = 10
+
 # --- keeping -------------------------------------------------------------------------------------------------
 
 #: How long messages of a topic that no group reads are kept, in seconds: 7 days.
@@ -316,4 +377,6 @@ assert ROW_BODY_BYTES_MAX < MESSAGE_BODY_BYTES_MAX
 assert ORPHAN_BODY_S > 10 * (SEND_TIMEOUT_S + STORE_BUSY_S), "what is being published is nobody's orphan"
 assert STREAM_REMINDER_S * 3 < STREAM_SILENCE_S, "a caller must survive two lost words"
 assert STREAM_AHEAD_BYTES_MAX <= BATCH_BYTES_MAX, "what is ahead may travel in one message"
+assert GREETING_BYTES_MAX < FRAME_BYTES_MAX < WHOLE_BYTES_MAX < SERVER_WHOLES_BYTES_MAX
+assert RESUME_S < LEASE_S - LEASE_RENEWAL_S, "what a client held when it was cut off is still its own"
 assert DRAIN_S + KILL_GRACE_S < 30, "Kubernetes kills after 30 s"
