@@ -6,7 +6,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from waystation.bench.limits import log_rate, make_database, open_database, signal_latencies_ms
+from waystation.bench.limits import make_database, open_database
 
 
 def test_opening_the_raw_log_waits_for_nobody_who_is_at_work_in_it(tmp_path: Path) -> None:
@@ -24,8 +24,3 @@ def test_opening_the_raw_log_waits_for_nobody_who_is_at_work_in_it(tmp_path: Pat
 def test_a_process_of_the_raw_log_does_not_make_its_file(tmp_path: Path) -> None:
     with pytest.raises(apsw.CantOpenError), open_database(str(tmp_path / "raw.db"), "FULL"):
         pass  # another one would be making it at the same time
-
-
-def test_the_raw_log_and_the_raw_signal_run_in_two_processes(tmp_path: Path) -> None:
-    assert log_rate(tmp_path, 2_000, 128) > 0
-    assert len(signal_latencies_ms(tmp_path, 20, 1_000.0)) == 20

@@ -14,9 +14,10 @@ from waystation.bench.report import MeasurementFailed
 
 #: A benchmark that waits for its worker, which waits for it.
 MEASURING = """
+from waystation.bench.limits import make_database
 from waystation.bench.processes import Worker, ended_in_order, scratch_folder
 with ended_in_order(), scratch_folder() as folder:
-    with Worker("raw-write", path=str(folder / "raw.db"), total=1, size_bytes=128) as worker:
+    with Worker("raw-write", path=make_database(folder / "raw.db"), total=1, size_bytes=128) as worker:
         assert worker.answer() == "ready"
         print(folder, worker.pid, flush=True)
         worker.answer()
@@ -43,7 +44,7 @@ def test_a_worker_that_fails_makes_the_measurement_fail(capfd: pytest.CaptureFix
 
 
 def test_a_worker_ends_when_the_measurement_is_interrupted(tmp_path: Path) -> None:
-    worker = Worker("raw-write", path=str(tmp_path / "raw.db"), total=1, size_bytes=128)
+    worker = Worker("raw-write", path=limits.make_database(tmp_path / "raw.db"), total=1, size_bytes=128)
     with pytest.raises(KeyboardInterrupt):
         interrupt(worker)
     assert not worker.running
