@@ -86,6 +86,13 @@ SEND_RUNS_COUNT_MAX: Final = 12
 #: them in batches, little enough that nobody else waits for long.
 SEND_TURN_MESSAGES_MAX: Final = 32
 
+#: Batches posted to a transport and not yet confirmed, before what is published waits to be joined: enough that the way
+#: there and back is never empty, little enough that batches grow when the medium is the slower one.
+SEND_POSTS_COUNT_MAX: Final = 16
+
+#: Bytes of bodies on their way so: two full batches, so that the next one is there when the first is confirmed.
+SEND_POSTS_BYTES_MAX: Final = 2 * BATCH_BYTES_MAX
+
 #: Topics of which a publisher remembers how to encode and where to send, and which exist. Beyond it begins anew.
 KNOWN_TOPICS_COUNT_MAX: Final = 4096
 
@@ -296,6 +303,9 @@ GREETING_S: Final = 5.0
 #: How often a peer says something although there is nothing to say, in seconds.
 HEARTBEAT_S: Final = 5.0
 
+#: Longest interval of heartbeats that a peer may announce, in seconds: a dead one is believed for three of them.
+HEARTBEAT_S_MAX: Final = 60.0
+
 #: Heartbeats that may be missed before a peer counts as gone.
 HEARTBEATS_MISSED_MAX: Final = 3
 
@@ -312,8 +322,11 @@ PEER_REQUESTS_MAX: Final = 1024
 #: Bytes of sent messages of one session that may wait for their answers, but for one send that is larger by itself.
 PEER_SEND_BYTES_MAX: Final = 16 * 1024 * 1024
 
-#: Calls of one session that a server works at together; sends, settlements and feeds are bounded by themselves.
-PEER_CALLS_MAX: Final = 64
+#: Questions of one session that a server works at together: some of them read a whole file.
+PEER_CALLS_MAX: Final = 16
+
+#: Transactions that one session may have open.
+PEER_TRANSACTIONS_MAX: Final = 64
 
 #: Channels of one session.
 PEER_CHANNELS_MAX: Final = 1024
