@@ -1,7 +1,7 @@
 # What a developer types. `make` alone lists the targets; each installs what it needs into .venv first.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults soak mutants check fmt bench docs clean
+.PHONY: help demo test faults soak mutants check fmt bench bench-peers docs clean
 
 # The first of these that is new enough builds .venv. Another one: make PYTHON=/path/to/python3
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
@@ -12,7 +12,7 @@ HOUSE_RULES := tests/test_architecture.py tests/test_public_api.py tests/test_ti
 ENUMERATIONS := tests/store/test_crash_states.py tests/store/test_failing_disk.py tests/store/test_damaged_files.py
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/installed ## replay 336,776 real departures through a store, and check what arrived (ARGS=--quick)
 	$(BIN)/waystation demo $(ARGS)
@@ -45,6 +45,9 @@ fmt: .venv/tools ## format, and fix what ruff can fix
 bench: .venv/installed ## measure, each figure beside the limit it is held against (ARGS="--only NAME")
 	$(BIN)/waystation bench $(ARGS)
 
+bench-peers: .venv/peers ## the figures of tcp://, beside other libraries that do the same work in the same run
+	$(BIN)/waystation bench tcp $(ARGS)
+
 docs: .venv/tools ## write the generated tables and the command-line reference anew
 	$(BIN)/python -m scripts.docs
 
@@ -71,4 +74,10 @@ $(BIN)/python:
 .venv/tools: .venv/installed
 	$(PIP) install --upgrade 'pip>=25.1'
 	$(PIP) install --group dev
+	@touch $@
+
+# The libraries that `make bench-peers` measures; nothing of ours needs them.
+.venv/peers: .venv/installed
+	$(PIP) install --upgrade 'pip>=25.1'
+	$(PIP) install --group peers
 	@touch $@

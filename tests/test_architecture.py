@@ -43,7 +43,7 @@ MAY_USE: dict[str, set[str]] = {
     "transports.sqlite": {"apsw", "msgspec"},
     "observe": {"msgspec"},
     "testing": {"hypothesis", "msgspec", "pytest"},
-    "bench": {"apsw", "msgspec", "rich", "uvloop"},
+    "bench": {"apsw", "grpc", "msgspec", "nats", "rich", "tornado", "uvloop", "zmq"},
     "demo": {"msgspec", "rich"},
     "cli": {"apsw", "msgspec", "rich", "typer", "uvloop"},
 }

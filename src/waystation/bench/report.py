@@ -22,8 +22,8 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
         unit: What the value is a number of; says so where `--quick` measured something smaller.
         limit: What the machine gave a bare loop doing the same, in the same unit; None where there is no such thing.
         ratio: `value / limit`.
-        peers: What other libraries reach, in the same unit, measured on another machine
-            and another day: an order of magnitude, and not a comparison.
+        peers: What other libraries reach, in the same unit. Of `tcp.*` the medians of the same run; of all others
+            measured on another machine and another day: an order of magnitude, and not a comparison.
         runs: The value of each run, in order.
     """
 

@@ -14,6 +14,10 @@ class Scale:
         backlog: The large backlog.
         windows: Rates measured in each round of the backlog.
         stretch: Messages handled at a stretch in front of the large backlog, for the memory that it takes.
+        tcp_in_turn: Round trips made one after another.
+        tcp_together: Round trips of which many are under way.
+        tcp_peers: Messages or round trips of a peer at most; some are slow.
+        tcp_idle: Connections that say nothing, where the system allows a process so many.
     """
 
     rounds: int
@@ -27,6 +31,10 @@ class Scale:
     stretch: int
     memory_batch: int
     memory_single: int
+    tcp_in_turn: int
+    tcp_together: int
+    tcp_peers: int
+    tcp_idle: int
 
 
 FULL = Scale(
@@ -41,6 +49,10 @@ FULL = Scale(
     stretch=300_000,
     memory_batch=200_000,
     memory_single=100_000,
+    tcp_in_turn=5_000,
+    tcp_together=200_000,
+    tcp_peers=30_000,
+    tcp_idle=5_000,
 )
 
 #: At most a minute on two cores.
@@ -56,4 +68,8 @@ QUICK = Scale(
     stretch=50_000,
     memory_batch=60_000,
     memory_single=20_000,
+    tcp_in_turn=1_000,
+    tcp_together=30_000,
+    tcp_peers=5_000,
+    tcp_idle=1_000,
 )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from . import limits, roles
+from . import limits, peers, roles, tcp_idle, tcp_limits, tcp_roles
 from .processes import Channel
 
 #: What a worker can be: a function of the channel to the parent, and of the arguments that the parent gave.
@@ -24,6 +24,24 @@ ROLES: Mapping[str, Callable[..., None]] = {
     "handle-and-time": roles.handle_and_time,
     "handle-windows": roles.handle_windows,
     "wait-idle": roles.wait_idle,
+    "bare-answer": tcp_limits.answer,
+    "bare-ask-in-turn": tcp_limits.ask_in_turn,
+    "bare-ask-together": tcp_limits.ask_together,
+    "bare-take": tcp_limits.take,
+    "bare-tell": tcp_limits.tell,
+    "bare-hold": tcp_idle.hold_bare,
+    "bus-answer": tcp_roles.answer,
+    "bus-ask-in-turn": tcp_roles.ask_in_turn,
+    "bus-ask-together": tcp_roles.ask_together,
+    "bus-take": tcp_roles.take,
+    "bus-tell": tcp_roles.tell,
+    "bus-tell-concurrently": tcp_roles.tell_concurrently,
+    "bus-hold": tcp_idle.hold,
+    "peer-answer": peers.answer,
+    "peer-ask-in-turn": peers.ask_in_turn,
+    "peer-ask-together": peers.ask_together,
+    "peer-take": peers.take,
+    "peer-tell": peers.tell,
 }
 
 
