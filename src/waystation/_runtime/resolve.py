@@ -16,6 +16,8 @@ from .._core.url import TransportURL, did_you_mean, parse_url
 _OURS: Mapping[str, str] = {
     "memory": "waystation.transports.memory",
     "sqlite": "waystation.transports.sqlite",
+    "tcp": "waystation.transports.tcp",
+    "unix": "waystation.transports.tcp",
 }
 
 #: Entry points of this group are named after a scheme and point at a function like ours.

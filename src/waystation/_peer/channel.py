@@ -1,0 +1,214 @@
+"""`ServedChannel`: a feed of the served transport, for one subscription of one client.
+
+What the feed gives has a number, and is kept until it is settled, so that it can be said again after a cut. It is asked
+for no more than the client gave credit for, and not while the client takes less than it is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+
+from .._core.delivery import ACCEPT, RELEASE, DeadLetter, Delivery, Retry, Settlement
+from .._core.errors import RemoteProtocolError
+from .._core.limits import BATCH_MESSAGES_MAX, CREDIT_BYTES_MAX, CREDIT_MESSAGES_MAX, REASON_CHARS_MAX
+from .._core.message import Message
+from .._core.packed import Packed, pack
+from .._core.ports import Feed
+from .._core.run import MessageRun
+from .._wire.failures import ended
+from .._wire.frames import Credit, Deliver, Frame
+from .._wire.ranges import count_in, numbers_in
+
+#: Longest delay of a retry that a client may ask for, in seconds: a hundred years.
+_DELAY_S_MAX = 100 * 366 * 24 * 3600.0
+
+#: Says a frame, if the client can hear it now.
+Say = Callable[[Frame], None]
+
+
+class ServedChannel:
+    """One channel.
+
+    Args:
+        mailbox: Whether it is a reply address: what it delivered is done with when the client has it.
+        say: Says a frame to the client.
+        hears: Whether the client hears, and takes what it is told.
+
+    Attributes:
+        unsettled: What was delivered and is not settled, by number.
+    """
+
+    def __init__(
+        self, number: int, feed: Feed, *, mailbox: bool, say: Say, hears: Callable[[], bool]
+    ) -> None:
+        self.number = number
+        self.feed = feed
+        self.unsettled: dict[int, Delivery] = {}
+        self._mailbox = mailbox
+        self._say, self._hears = say, hears
+        self._next = 0
+        self._upto = 0
+        self._bytes = 0  # of what a mailbox keeps
+        self._bell = asyncio.Event()
+        self._task = asyncio.get_running_loop().create_task(self._work())
+
+    def credit(self, frame: Credit) -> None:
+        """Take credit in.
+
+        Raises:
+            RemoteProtocolError: It is more than anybody may have, or for what was never said.
+        """
+        if frame.received > self._next:
+            raise RemoteProtocolError("this many deliveries were never made", field="Credit.received")
+        if frame.upto - frame.received > 2 * CREDIT_MESSAGES_MAX:
+            raise RemoteProtocolError(
+                f"credit is for at most {2 * CREDIT_MESSAGES_MAX:,} deliveries", field="Credit.upto"
+            )
+        self._upto = max(self._upto, frame.upto)
+        if self._mailbox:
+            self._forget(frame.received)
+        self._bell.set()
+
+    def resume(self, received: int) -> None:
+        """Say again what the client has not had.
+
+        Raises:
+            RemoteProtocolError: It says that it had what was never said.
+        """
+        if received > self._next:
+            raise RemoteProtocolError("this many deliveries were never made", field="Hello.channels")
+        if self._mailbox:
+            self._forget(received)
+        again = [(number, delivery) for number, delivery in self.unsettled.items() if number >= received]
+        for frame in deliver_frames(self.number, again):
+            self._say(frame)
+        self._bell.set()
+
+    def ring(self) -> None:
+        """Look again: the client hears, or takes what it is told."""
+        self._bell.set()
+
+    def find(self, ranges: Sequence[tuple[int, int]], *, field: str) -> dict[int, Delivery]:
+        """Return the deliveries of these numbers that are not settled yet.
+
+        Raises:
+            RemoteProtocolError: There are more numbers than were ever given at once.
+        """
+        unsettled = self.unsettled
+        if count_in(ranges) > len(unsettled) + CREDIT_MESSAGES_MAX:
+            raise RemoteProtocolError("more deliveries are named than were made", field=field)
+        return {number: unsettled[number] for number in numbers_in(ranges) if number in unsettled}
+
+    def drop(self, numbers: Iterable[int]) -> None:
+        """Forget what is settled."""
+        for number in numbers:
+            self.unsettled.pop(number, None)
+
+    async def close(self) -> None:
+        """Give back what is unsettled. May be called twice."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        self.unsettled.clear()
+        await self.feed.close()
+
+    # --- inside ------------------------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        try:
+            while True:
+                while (room := self._room()) <= 0:
+                    self._bell.clear()
+                    await self._bell.wait()
+                self._take(await self.feed.receive(min(room, BATCH_MESSAGES_MAX)))
+        except Exception as error:  # noqa: BLE001 - whatever ends a feed, its client is told
+            self._say(ended(self.number, error))
+
+    def _room(self) -> int:
+        if not self._hears() or (self._bytes > CREDIT_BYTES_MAX and self.unsettled):
+            return 0
+        return self._upto - self._next
+
+    def _take(self, deliveries: Sequence[Delivery]) -> None:
+        first = self._next
+        self._next += len(deliveries)
+        numbered = list(zip(range(first, self._next), deliveries, strict=True))
+        self.unsettled.update(numbered)
+        if self._mailbox:
+            self._bytes += sum([len(delivery.body) for delivery in deliveries])
+        if self._hears():
+            for frame in deliver_frames(self.number, numbered):
+                self._say(frame)
+
+    def _forget(self, below: int) -> None:
+        for number in [number for number in self.unsettled if number < below]:
+            self._bytes -= len(self.unsettled.pop(number).body)
+
+
+def outcomes_of(
+    channel: ServedChannel,
+    accepted: Sequence[tuple[int, int]],
+    others: Sequence[tuple[int, str, float, str, str]],
+    *,
+    field: str,
+) -> tuple[list[tuple[Delivery, Settlement]], list[int]]:
+    """Return settlements as they came, for deliveries that are not settled yet, and the numbers of those.
+
+    Raises:
+        RemoteProtocolError: There are too many, or of a kind that there is not.
+    """
+    found = channel.find(accepted, field=f"{field}.accepted")
+    outcomes: list[tuple[Delivery, Settlement]] = [(delivery, ACCEPT) for delivery in found.values()]
+    numbers = list(found)
+    for number, kind, delay_s, reason, detail in others:
+        settlement = _settlement(kind, delay_s, reason, detail)
+        if settlement is None:
+            raise RemoteProtocolError(f"a delivery cannot end by {kind[:20]!r}", field=f"{field}.others")
+        if number in channel.unsettled:
+            outcomes.append((channel.unsettled[number], settlement))
+            numbers.append(number)
+    return outcomes, numbers
+
+
+def _settlement(kind: str, delay_s: float, reason: str, detail: str) -> Settlement | None:
+    if kind == "release":
+        return RELEASE
+    if kind == "dead":
+        return DeadLetter(reason[:REASON_CHARS_MAX], detail[:REASON_CHARS_MAX])
+    if kind == "retry" and 0 <= delay_s < _DELAY_S_MAX:
+        return Retry(delay_s, reason[:REASON_CHARS_MAX])
+    return None
+
+
+def deliver_frames(channel: int, numbered: Sequence[tuple[int, Delivery]]) -> Iterator[Deliver]:
+    """Return frames for deliveries in the order of their numbers: one for what is consecutive and of one run."""
+    for _, some in groupby(enumerate(numbered), key=_company):
+        part = [each for _, each in some]
+        deliveries = [delivery for _, delivery in part]
+        attempts = [delivery.attempt for delivery in deliveries]
+        yield Deliver(
+            channel,
+            part[0][0],
+            _packed(deliveries),
+            [] if all(attempt == 1 for attempt in attempts) else attempts,
+            {i: each.error for i, each in enumerate(deliveries) if each.error is not None},
+        )
+
+
+def _company(placed: tuple[int, tuple[int, Delivery]]) -> tuple[int, int]:
+    """What consecutive deliveries of one frame have in common: their run, and how far their numbers are ahead."""
+    place, (number, delivery) = placed
+    run = id(delivery.origin) if isinstance(delivery.origin, MessageRun) else 0
+    return run, number - place
+
+
+def _packed(deliveries: Sequence[Delivery]) -> Packed:
+    origin = deliveries[0].origin
+    if isinstance(origin, MessageRun):
+        first, count = deliveries[0].index, len(deliveries)
+        if deliveries[-1].index - first + 1 == count and count > 0:
+            return pack(origin[first : first + count])
+        return pack(origin.pick([delivery.index for delivery in deliveries]))
+    messages: list[Message] = [delivery.message for delivery in deliveries]
+    return pack(messages)

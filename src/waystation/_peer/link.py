@@ -1,0 +1,459 @@
+"""`Link`: a client's session with a server: it numbers requests, keeps them until they are answered, and comes back.
+
+A cut is nobody's fault and nobody's business: the link dials again, says which session it was, and says again what the
+server has not had. The server says again what was not acknowledged. So an outcome that a cut made unknown becomes
+known. Only if the server has forgotten the session, because it was started again or the link was away for longer than
+`RESUME_S`, what had been said is of unknown outcome, and what had not been said goes on in the new session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeAlias
+
+from .._core.capabilities import Capabilities
+from .._core.errors import (
+    Disconnected,
+    ProtocolError,
+    Refused,
+    RemoteProtocolError,
+    SendRejected,
+    TransportError,
+)
+from .._core.limits import (
+    GREETING_S,
+    HEARTBEAT_S,
+    PEER_REQUESTS_MAX,
+    PEER_SEND_BYTES_MAX,
+    RECONNECT_DELAY_S_MAX,
+    RECONNECT_FIRST_DELAY_S,
+    SEND_TIMEOUT_S,
+)
+from .._wire.failures import error_of
+from .._wire.frames import (
+    PROTOCOL,
+    VERSIONS,
+    Answer,
+    Bye,
+    Cancel,
+    Credit,
+    Deliver,
+    Ended,
+    Failed,
+    Frame,
+    GoAway,
+    Hello,
+    Request,
+    Result,
+    Sent,
+    Welcome,
+)
+from .._wire.states import Role
+from .line import Line, Listener
+
+_log = logging.getLogger("waystation.peer")
+
+#: `Bye`s after which trying again would be no use.
+_FINAL = ("access", "version")
+
+Dial: TypeAlias = Callable[[Callable[[], Line]], Awaitable[Line]]
+"""Connects a new line, made by the function given, to a server: the next address at each call. Raises `Disconnected` in
+a sentence, or `Refused` if trying again is no use."""
+
+Done: TypeAlias = Callable[[Answer | TransportError], object]
+
+
+class Channel(Protocol):
+    """Who takes what a channel delivers."""
+
+    next: int
+
+    def deliver(self, frame: Deliver) -> None:
+        """Take deliveries in.
+
+        Raises:
+            RemoteProtocolError: They are not what was to come.
+        """
+
+    def credit(self) -> Credit | None:
+        """Say how much may be delivered, again; None: nothing."""
+
+    def end(self, error: TransportError) -> None:
+        """Nothing more comes."""
+
+
+class Pending:
+    """A request that waits for its answer.
+
+    Attributes:
+        make: Makes its frame, of its number and of `answered`.
+        repeatable: Whether it may be said again in another session.
+        size: Bytes that it adds to what waits.
+        frame: What was said; None: nothing yet, so that it certainly did not happen.
+        deadline: When it is given up, by the event loop's clock.
+    """
+
+    __slots__ = ("deadline", "done", "frame", "make", "repeatable", "size")
+
+    def __init__(
+        self, make: Callable[[int, int], Request], done: Done, *, repeatable: bool, size: int, deadline: float
+    ) -> None:
+        self.make, self.done, self.repeatable, self.size = make, done, repeatable, size
+        self.frame: Request | None = None
+        self.deadline = deadline
+
+
+class Link(Listener):
+    """One session, from the client's side. For one event loop; `open` and `close` once each.
+
+    Attributes:
+        capabilities: What the server gives, once it has said so.
+        server: What it says it is.
+    """
+
+    def __init__(self, dial: Dial, *, name: str, token: str, place: str) -> None:
+        self._dial, self._name, self._token, self._place = dial, name, token, place
+        self._loop = asyncio.get_running_loop()
+        self.capabilities: Capabilities | None = None
+        self.server = ""
+        self._line: Line | None = None
+        self._greeting: asyncio.Future[None] | None = None
+        self._session = b""
+        self._next = 1
+        self._said: dict[int, Pending] = {}
+        self._unsaid: deque[Pending] = deque()
+        self._bytes = 0
+        self._requests_max, self._bytes_max = PEER_REQUESTS_MAX, PEER_SEND_BYTES_MAX
+        self._channels: dict[int, Channel] = {}
+        self._channel = 0
+        self._beat_s = HEARTBEAT_S
+        self._ticking: asyncio.TimerHandle | None = None
+        self._dialling: asyncio.Task[None] | None = None
+        self._idle: asyncio.Future[None] | None = None
+        self._trouble = ""
+        self._closed = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection now."""
+        return self._line is not None
+
+    async def open(self, timeout_s: float) -> None:
+        """Connect.
+
+        Raises:
+            Disconnected: It could not be done within the time; the text says what was tried last.
+            Refused: The server does not let this program in.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._connect(first=True)
+        except TimeoutError:
+            why = f": {self._trouble}" if self._trouble else ""
+            raise Disconnected(f"{self._place} did not answer within {timeout_s:g} s{why}") from None
+        self._tick()
+
+    async def close(self, patience_s: float) -> None:
+        """Wait until what was asked for is answered, for so long, and leave. May be called twice."""
+        if not self._closed and (self._said or self._unsaid):
+            self._idle = self._loop.create_future()
+            try:
+                async with asyncio.timeout(patience_s):
+                    await self._idle
+            except TimeoutError:
+                _log.warning("%s: left with %d requests unanswered", self._place, len(self._said))
+        self._closed = True
+        if self._dialling is not None:
+            self._dialling.cancel()
+            await asyncio.wait([self._dialling])
+        if self._ticking is not None:
+            self._ticking.cancel()
+        line, self._line = self._line, None
+        if line is not None:
+            line.end(Bye("done"))
+        self._drop_all(Disconnected(f"the connection to {self._place} was closed"))
+
+    # --- asking ------------------------------------------------------------------------------------------------
+
+    def request(
+        self,
+        make: Callable[[int, int], Request],
+        done: Done,
+        *,
+        repeatable: bool = False,
+        size: int = 0,
+        timeout_s: float = SEND_TIMEOUT_S,
+    ) -> Pending:
+        """Say a request, now or when there is a connection and room.
+
+        Args:
+            done: Is called, later and always, with the answer, or with why there is none: `SendRejected` if the request
+                was never said, else `Disconnected`, and what became of it is unknown.
+            repeatable: Whether it may be said again when the server has forgotten the session.
+            size: Bytes that it adds to what waits.
+        """
+        pending = Pending(
+            make, done, repeatable=repeatable, size=size, deadline=self._loop.time() + timeout_s
+        )
+        if self._closed:
+            self._loop.call_soon(done, SendRejected(f"the connection to {self._place} was closed"))
+        elif self._unsaid or not self._has_room(pending):
+            self._unsaid.append(pending)
+        else:
+            self._say(pending)
+        return pending
+
+    async def ask(
+        self,
+        make: Callable[[int, int], Request],
+        *,
+        repeatable: bool = False,
+        timeout_s: float = SEND_TIMEOUT_S,
+    ) -> Result | Sent | Failed:
+        """Say a request and wait for its answer.
+
+        Raises:
+            TransportError: There is none; whether it happened is unknown unless the error says so. Cancelling leaves
+                that unknown too.
+        """
+        future: asyncio.Future[Answer | TransportError] = self._loop.create_future()
+
+        def done(answer: Answer | TransportError) -> None:
+            if not future.done():
+                future.set_result(answer)
+
+        pending = self.request(make, done, repeatable=repeatable, timeout_s=timeout_s)
+        try:
+            answer = await future
+        except asyncio.CancelledError:
+            if pending.frame is not None:
+                self.say(Cancel(pending.frame.seq))
+            raise
+        if isinstance(answer, TransportError):
+            raise Disconnected(str(answer)) if isinstance(answer, SendRejected) else answer
+        return answer
+
+    def say(self, frame: Frame) -> None:
+        """Say what needs no answer, if there is a connection."""
+        if self._line is not None:
+            self._line.say(frame)
+
+    def add_channel(self, channel: Channel) -> int:
+        """Give a channel its number."""
+        self._channel += 1
+        self._channels[self._channel] = channel
+        return self._channel
+
+    def remove_channel(self, number: int) -> None:
+        """What still comes for it is dropped."""
+        self._channels.pop(number, None)
+
+    # --- hearing -----------------------------------------------------------------------------------------------
+
+    def heard(self, line: Line, frames: Sequence[Frame]) -> None:
+        """Take in what the server says."""
+        for frame in frames:
+            if isinstance(frame, Deliver):
+                channel = self._channels.get(frame.channel)
+                if channel is not None:
+                    channel.deliver(frame)
+            elif isinstance(frame, (Sent, Result, Failed)):
+                self._answer(frame)
+            elif isinstance(frame, Welcome):
+                self._welcomed(line, frame)
+            elif isinstance(frame, Ended):
+                ended = self._channels.pop(frame.channel, None)
+                if ended is not None:
+                    error = error_of(frame)
+                    ended.end(error if isinstance(error, TransportError) else Disconnected(str(error)))
+            elif isinstance(frame, GoAway):
+                _log.info("%s is about to leave: %s", self._place, frame.text)
+        if self._unsaid:
+            self._say_more()
+        if self._idle is not None:
+            self._check_idle()
+
+    def _answer(self, answer: Answer) -> None:
+        pending = self._said.pop(answer.seq, None)
+        if pending is not None:
+            self._bytes -= pending.size
+            pending.done(answer)
+        elif not 0 < answer.seq < self._next:
+            raise RemoteProtocolError(
+                f"an answer to request {answer.seq}, which was never said",
+                field=f"{type(answer).__name__}.seq",
+            )
+
+    def ended(self, line: Line, reason: str) -> None:
+        """Take in that the connection is gone, and dial again."""
+        self._trouble = reason
+        greeting = self._greeting
+        if greeting is not None and not greeting.done():
+            bye = line.parting
+            error = Refused(bye.text) if bye is not None and bye.code in _FINAL else Disconnected(reason)
+            greeting.set_exception(error)
+        if line is self._line:
+            self._line = None
+            if not self._closed:
+                _log.warning("%s: %s; connecting again", self._place, reason)
+                self._dialling = self._loop.create_task(self._come_back())
+
+    # --- connecting --------------------------------------------------------------------------------------------
+
+    async def _come_back(self) -> None:
+        try:
+            await self._connect(first=False)
+        except Refused as error:
+            _log.error("%s: %s", self._place, error)
+            self._drop_all(error)
+            self._closed = True
+        else:
+            _log.info("%s: connected again", self._place)
+
+    async def _connect(self, *, first: bool) -> None:
+        """Dial until somebody welcomes this client."""
+        delay_s = RECONNECT_FIRST_DELAY_S
+        while True:
+            try:
+                await self._greet()
+            except Refused:
+                raise
+            except (Disconnected, ProtocolError) as error:
+                self._trouble = str(error)
+            else:
+                return
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 2, RECONNECT_DELAY_S_MAX if not first else 1.0)
+
+    async def _greet(self) -> None:
+        """Dial once, and be welcomed."""
+        greeting: asyncio.Future[None] = self._loop.create_future()
+        self._greeting = greeting
+        line: Line | None = None
+        try:
+            async with asyncio.timeout(GREETING_S):
+                line = await self._dial(lambda: Line(Role.CLIENT, self))
+                line.say(self._hello())
+                await greeting
+        except TimeoutError:
+            raise Disconnected(f"nobody said welcome within {GREETING_S:g} s") from None
+        finally:
+            self._greeting = None
+            if line is not None and line is not self._line:
+                line.abort("no welcome")
+
+    def _hello(self) -> Hello:
+        return Hello(
+            PROTOCOL,
+            VERSIONS,
+            name=self._name,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            token=self._token,
+            session=self._session,
+            answered=self._answered(),
+            channels=[(number, channel.next) for number, channel in self._channels.items()],
+            heartbeat_s=self._beat_s,
+        )
+
+    def _welcomed(self, line: Line, welcome: Welcome) -> None:
+        """Go on with the session, or begin a new one with what can be said again."""
+        if self._greeting is None or self._greeting.done():
+            return  # too late: another line is being dialled
+        self._greeting.set_result(None)
+        self._line = line
+        self.capabilities, self.server = welcome.capabilities, welcome.server
+        self._requests_max, self._bytes_max = welcome.requests_max, welcome.bytes_max
+        if self._session and not welcome.resumed:
+            self._begin_anew()
+        self._session = welcome.session
+        for seq, pending in self._said.items():
+            if seq > welcome.received and pending.frame is not None:
+                line.say(pending.frame)
+        for channel in self._channels.values():
+            credit = channel.credit()
+            if credit is not None:
+                line.say(credit)
+        self._say_more()
+
+    def _begin_anew(self) -> None:
+        """The server has forgotten the session: tell who waits for what was said in it, or say it again."""
+        lost = Disconnected(
+            f"{self._place} does not know this session any more: it was started again, or was away for too long"
+        )
+        said, self._said, self._next, self._bytes = self._said, {}, 1, 0
+        channels, self._channels = self._channels, {}
+        for channel in channels.values():
+            channel.end(lost)
+        again = []
+        for pending in said.values():
+            if pending.repeatable:
+                pending.frame = None
+                again.append(pending)
+            else:
+                pending.done(lost)
+        self._unsaid.extendleft(reversed(again))
+
+    # --- saying ------------------------------------------------------------------------------------------------
+
+    def _answered(self) -> int:
+        """The number below which all requests are answered."""
+        return next(iter(self._said), self._next)
+
+    def _has_room(self, pending: Pending) -> bool:
+        if self._line is None or len(self._said) >= self._requests_max:
+            return False
+        return not self._bytes or self._bytes + pending.size <= self._bytes_max
+
+    def _say(self, pending: Pending) -> None:
+        assert self._line is not None, "there is room only with a connection"
+        seq, self._next = self._next, self._next + 1
+        self._said[seq] = pending
+        self._bytes += pending.size
+        pending.frame = pending.make(seq, self._answered())
+        self._line.say(pending.frame)
+
+    def _say_more(self) -> None:
+        while self._unsaid and self._has_room(self._unsaid[0]):
+            self._say(self._unsaid.popleft())
+
+    # --- time --------------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        """Keep the connection alive, and give up what waits for too long. Real time: a socket knows no other."""
+        self._ticking = self._loop.call_later(min(1.0, self._beat_s / 2), self._tick)
+        if self._line is not None:
+            self._line.beat(self._beat_s)
+        now = self._loop.time()
+        while self._unsaid and self._unsaid[0].deadline <= now:
+            why = self._trouble if self._line is None else "it takes no more"
+            self._unsaid.popleft().done(
+                SendRejected(f"{self._place} cannot be reached: {why}; nothing was sent")
+            )
+        for seq in [seq for seq, pending in self._said.items() if pending.deadline <= now]:
+            pending = self._said.pop(seq)
+            self._bytes -= pending.size
+            pending.done(Disconnected(f"{self._place} did not answer in time"))
+        self._check_idle()
+
+    def _drop_all(self, error: TransportError) -> None:
+        waiting = [*self._said.values(), *self._unsaid]
+        self._said.clear()
+        self._unsaid.clear()
+        self._bytes = 0
+        channels, self._channels = self._channels, {}
+        for channel in channels.values():
+            channel.end(error)
+        for pending in waiting:
+            pending.done(error if pending.frame is not None else SendRejected(f"{error}; nothing was sent"))
+        self._check_idle()
+
+    def _check_idle(self) -> None:
+        idle = self._idle
+        if idle is not None and not self._said and not self._unsaid and not idle.done():
+            idle.set_result(None)

@@ -1,0 +1,249 @@
+"""Receiving from a served transport: a channel of the session, and credit for as much as was asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+from .._core.delivery import (
+    ACCEPT,
+    Accept,
+    DeadLetter,
+    Delivery,
+    Release,
+    Retry,
+    Settlement,
+    first_deliveries,
+)
+from .._core.errors import Disconnected, RemoteProtocolError, SettlementLost, TransportError
+from .._core.limits import CREDIT_BYTES_MAX, CREDIT_MESSAGES_MAX
+from .._core.message import Message
+from .._core.packed import unpack
+from .._core.ports import Subscription
+from .._core.run import MessageRun
+from .._wire.failures import error_of
+from .._wire.frames import Close, Credit, Deliver, Extend, Failed, Open, Settle
+from .._wire.ranges import ranges_of
+from .link import Link
+
+Other: TypeAlias = tuple[int, Literal["retry", "dead", "release"], float, str, str]
+
+
+class RemoteFeed:
+    """A member of a group, or the reader of a reply address, at a server.
+
+    A delivery's token is its channel and the number of its frame's first delivery: with its `index` that makes its own.
+
+    Attributes:
+        next: The number of the next delivery that has not come.
+    """
+
+    def __init__(self, link: Link, subscription: Subscription) -> None:
+        self._link = link
+        self._subscription = subscription
+        self._is_mailbox = subscription.group is None
+        self._loop = asyncio.get_running_loop()
+        self._ready: list[Delivery] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: TransportError | None = None
+        self._closed = False
+        self.next = 0
+        self._upto = 0
+        self._early: dict[int, list[Delivery]] = {}
+        self._unsaid_bytes = 0  # of what a reply address got since the server was last told what has come
+        self._channel = 0
+
+    async def open(self) -> None:
+        """Open the channel.
+
+        Raises:
+            WaystationError: The server refused it, or is not there.
+        """
+        self._channel = channel = self._link.add_channel(self)
+        one = self._subscription
+
+        def make(seq: int, answered: int) -> Open:
+            return Open(seq, answered, channel, one.pattern, one.group or "", one.ordered, one.temporary)
+
+        try:
+            answer = await self._link.ask(make)
+        except BaseException:
+            self._link.remove_channel(channel)
+            raise
+        if isinstance(answer, Failed):
+            self._link.remove_channel(channel)
+            raise error_of(answer)
+
+    # --- what the link calls -----------------------------------------------------------------------------------
+
+    def deliver(self, frame: Deliver) -> None:
+        """Take deliveries in; those that had come already, before a cut, are passed over."""
+        try:
+            messages = unpack(frame.batch)
+        except ValueError as error:
+            raise RemoteProtocolError(str(error), field="Deliver.batch") from error
+        if frame.attempts and len(frame.attempts) != len(messages):
+            raise RemoteProtocolError("there is not one attempt for each message", field="Deliver.attempts")
+        if frame.first + len(messages) > self._upto:
+            raise RemoteProtocolError("more was delivered than there was credit for", field="Deliver.batch")
+        if frame.first > self.next:  # what is before it is large, and comes in parts
+            self._early[frame.first] = _deliveries(frame, messages)
+            return
+        self._take(frame.first, _deliveries(frame, messages))
+        while self._early and (early := self._early.pop(self.next, None)) is not None:
+            self._take(self.next, early)
+        self._ring()
+
+    def credit(self) -> Credit | None:
+        """Say again how much may be delivered: the connection is new, and what is not next is said again."""
+        self._early.clear()
+        return Credit(self._channel, self.next, self._upto) if self._upto else None
+
+    def end(self, error: TransportError) -> None:
+        """Nothing more comes, and what was delivered is, or will be, somebody else's."""
+        self._error = error
+        self._ready = []
+        self._ring()
+
+    # --- what the runtime calls --------------------------------------------------------------------------------
+
+    async def receive(self, limit: int, /) -> Sequence[Delivery]:
+        """Wait for at least one delivery and return at most `limit`. Cancelling loses nothing: what comes is kept."""
+        while not self._ready:
+            if self._error is not None or self._closed:
+                raise Disconnected(str(self._error or "this feed is closed"))
+            self._ask_for(limit)
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        taken, self._ready = self._ready[:limit], self._ready[limit:]
+        return taken
+
+    async def extend(self, deliveries: Sequence[Delivery], /) -> None:
+        """Keep the leases of deliveries, those that wait here among them."""
+        self._check()
+        channel = self._channel
+        ranges = ranges_of(_number(delivery) for delivery in (*deliveries, *self._ready))
+        answer = await self._link.ask(lambda seq, answered: Extend(seq, answered, channel, ranges))
+        if isinstance(answer, Failed):
+            raise self._lost(answer, deliveries)
+
+    async def settle(self, outcomes: Sequence[tuple[Delivery, Settlement]], /) -> None:
+        """Settle deliveries, in one request. What a reply address delivered needs no settling."""
+        if self._is_mailbox or not outcomes:
+            return
+        self._check()
+        accepted, others = sorted_out(outcomes)
+        channel = self._channel
+        answer = await self._link.ask(lambda seq, answered: Settle(seq, answered, channel, accepted, others))
+        if isinstance(answer, Failed):
+            raise self._lost(answer, [delivery for delivery, _ in outcomes])
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more."""
+        return self._closed
+
+    async def close(self) -> None:
+        """Give back what is unsettled. May be called twice. Without a connection the server does so itself, later."""
+        if self._closed:
+            return
+        self._closed = True
+        self._ready = []
+        self._ring()
+        channel = self._channel
+        self._link.remove_channel(channel)
+        if self._error is None:
+            try:
+                await self._link.ask(lambda seq, answered: Close(seq, answered, channel))
+            except TransportError:
+                return  # the session is gone, and everything of it
+
+    # --- inside ------------------------------------------------------------------------------------------------
+
+    def _take(self, first: int, deliveries: list[Delivery]) -> None:
+        """Take what is next; what has come before, it passes over."""
+        known = self.next - first
+        if known < len(deliveries):
+            self.next = first + len(deliveries)
+            self._ready += deliveries[known:] if known else deliveries
+            if self._is_mailbox:
+                self._unsaid_bytes += sum([len(delivery.body) for delivery in deliveries])
+
+    def _ask_for(self, limit: int) -> None:
+        """Give credit for what was asked for. A reply address always has some: who asks has bounded that already."""
+        if self._is_mailbox:
+            if (
+                self._upto - self.next > CREDIT_MESSAGES_MAX // 2
+                and self._unsaid_bytes < CREDIT_BYTES_MAX // 4
+            ):
+                return
+            limit, self._unsaid_bytes = CREDIT_MESSAGES_MAX, 0
+        if self.next + limit > self._upto or self._is_mailbox:
+            self._upto = max(self._upto, self.next + limit)
+            self._link.say(Credit(self._channel, self.next, self._upto))
+
+    def _check(self) -> None:
+        if self._error is not None or self._closed:
+            raise Disconnected(str(self._error or "this feed is closed"))
+
+    def _lost(self, answer: Failed, deliveries: Sequence[Delivery]) -> Exception:
+        """Return the error of an answer, with the deliveries that it is about."""
+        error = error_of(answer)
+        if not isinstance(error, SettlementLost):
+            return error
+        lost = set(answer.lost)
+        return SettlementLost(
+            str(error), deliveries=[delivery for delivery in deliveries if _number(delivery) in lost]
+        )
+
+    def _ring(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+def sorted_out(
+    outcomes: Sequence[tuple[Delivery, Settlement]],
+) -> tuple[list[tuple[int, int]], list[Other]]:
+    """Return settlements as they travel: ranges of what was accepted, and the others one by one."""
+    accepted: list[int] = []
+    others: list[Other] = []
+    for delivery, settlement in outcomes:
+        number = _number(delivery)
+        if settlement is ACCEPT or isinstance(settlement, Accept):
+            accepted.append(number)
+        elif isinstance(settlement, Retry):
+            others.append((number, "retry", float(settlement.delay_s), settlement.reason, ""))
+        elif isinstance(settlement, DeadLetter):
+            others.append((number, "dead", 0.0, settlement.reason, settlement.detail))
+        else:
+            assert isinstance(settlement, Release)
+            others.append((number, "release", 0.0, "", ""))
+    return ranges_of(accepted), others
+
+
+def channel_of(delivery: Delivery) -> int:
+    """Return the channel that a delivery came by."""
+    return _token(delivery)[0]
+
+
+def _number(delivery: Delivery) -> int:
+    return _token(delivery)[1] + delivery.index
+
+
+def _token(delivery: Delivery) -> tuple[int, int]:
+    assert isinstance(delivery.token, tuple), "a delivery of another transport"
+    return delivery.token
+
+
+def _deliveries(frame: Deliver, messages: Sequence[Message] | MessageRun) -> list[Delivery]:
+    attempts, errors, token = frame.attempts, frame.errors, (frame.channel, frame.first)
+    if not attempts and not errors:
+        return first_deliveries(messages, range(len(messages)), token)
+    return [
+        Delivery.of(message, attempts[i] if attempts else 1, token, errors.get(i), index=i)
+        for i, message in enumerate(messages)
+    ]

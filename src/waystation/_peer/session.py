@@ -1,0 +1,345 @@
+"""`Session`: one client at its server: its requests, their answers, its channels and transactions.
+
+It outlives its connection by `RESUME_S`. Answers are kept until the client says that it has them, deliveries until they
+are settled, so that whatever a cut swallowed is said again. Requests may come in another order than they are numbered,
+since what is large comes in parts; what is to be sent keeps the order of the numbers all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import msgspec
+
+from .._core.delivery import Receipt, SendOutcome
+from .._core.errors import (
+    ConfigurationError,
+    Disconnected,
+    RemoteProtocolError,
+    SettlementLost,
+    WaystationError,
+)
+from .._core.limits import PEER_CHANNELS_MAX, PEER_REQUESTS_MAX
+from .._core.packed import unpack
+from .._core.ports import Subscription, Transport
+from .._wire.failures import SQL, failed
+from .._wire.frames import (
+    Answer,
+    Call,
+    Cancel,
+    Close,
+    Credit,
+    Extend,
+    Failed,
+    Frame,
+    Open,
+    Request,
+    Result,
+    Send,
+    Sent,
+    Settle,
+)
+from .._wire.manners import check_messages
+from .._wire.methods import METHODS
+from .channel import ServedChannel, outcomes_of
+from .intake import Intake
+from .line import Line
+from .services import Services, StatementFailed
+
+_log = logging.getLogger("waystation.peer")
+
+
+class Session:
+    """One client.
+
+    Attributes:
+        id: Its secret name.
+        host, pid: Where the client is, as it says.
+        line: Its connection; None: it was cut off.
+        cut_at: When that was, by the event loop's clock.
+    """
+
+    def __init__(
+        self,
+        session_id: bytes,
+        transport: Transport,
+        intake: Intake,
+        services: Services,
+        *,
+        host: str,
+        pid: int,
+    ) -> None:
+        self.id, self.host, self.pid = session_id, host, pid
+        self.line: Line | None = None
+        self.cut_at = 0.0
+        self.channels: dict[int, ServedChannel] = {}
+        self._transport, self._intake, self._services = transport, intake, services
+        self._loop = asyncio.get_running_loop()
+        self.received = 0
+        self._ahead: set[int] = set()
+        self._early_sends: list[tuple[int, Send]] = []
+        self._answers: dict[int, Answer] = {}
+        self._answered = 1
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._looks: set[int] = set()  # requests that only look at something
+        self._said_again = False  # whether requests may come that have come before
+        self._closed = False
+
+    # --- connections -------------------------------------------------------------------------------------------
+
+    def join(self, line: Line, *, again: bool) -> None:
+        """Hear and be heard by this connection from now on; `again`: it is not the first."""
+        self._said_again = again
+        self.line = line
+        line.on_room = self._room
+
+    def resume(self, answered: int, channels: Sequence[tuple[int, int]]) -> None:
+        """Say again what the client has not had. After `Welcome`.
+
+        Raises:
+            RemoteProtocolError: It says that it had what was never said.
+        """
+        self._forget_below(answered)
+        for answer in list(self._answers.values()):
+            self._say(answer)
+        for number, received in channels:
+            channel = self.channels.get(number)
+            if channel is not None:
+                channel.resume(received)
+
+    def cut(self, line: Line) -> None:
+        """Take in that a connection is gone."""
+        if line is self.line:
+            self.line = None
+            self.cut_at = self._loop.time()
+
+    async def close(self) -> None:
+        """Give back what the client held, and roll back what it left open. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        for task in list(self._tasks.values()):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(list(self._tasks.values()))
+        await self._services.leave(self.id)
+        for number in list(self.channels):
+            await self._close_channel(number)
+
+    @property
+    def work(self) -> Sequence[asyncio.Task[None]]:
+        """What is being done for it."""
+        return list(self._tasks.values())
+
+    # --- hearing -----------------------------------------------------------------------------------------------
+
+    def heard(self, frames: Sequence[Frame]) -> None:
+        """Take in what the client says.
+
+        Raises:
+            RemoteProtocolError: It may not say that.
+        """
+        for frame in frames:
+            if isinstance(frame, Credit):
+                channel = self.channels.get(frame.channel)
+                if channel is not None:
+                    channel.credit(frame)
+            elif isinstance(frame, Cancel):
+                self._cancel(frame.request)
+            elif isinstance(frame, (Send, Call, Open, Settle, Extend, Close)) and self._count(frame):
+                self._dispatch(frame)
+
+    def _count(self, frame: Request) -> bool:
+        """Take note of a request's number; say whether it is new: after a cut some are said again.
+
+        Raises:
+            RemoteProtocolError: It is no number that this request can have.
+        """
+        seq = frame.seq
+        if seq <= self.received or seq in self._ahead:
+            if self._said_again:
+                return False
+            raise RemoteProtocolError(f"request {seq} has come before", field=f"{type(frame).__name__}.seq")
+        if seq > self._answered + 2 * PEER_REQUESTS_MAX:
+            raise RemoteProtocolError(
+                f"more than {PEER_REQUESTS_MAX} requests wait for their answers",
+                code="limit",
+                field=f"{type(frame).__name__}.seq",
+            )
+        if frame.answered > self._answered:
+            self._forget_below(frame.answered)
+        if seq == self.received + 1:
+            self.received = seq
+            while self._ahead and self.received + 1 in self._ahead:
+                self.received += 1
+                self._ahead.remove(self.received)
+        else:
+            self._ahead.add(seq)
+        return True
+
+    def _dispatch(self, frame: Request) -> None:
+        seq = frame.seq
+        if isinstance(frame, Send):
+            if seq > self.received:
+                heapq.heappush(self._early_sends, (seq, frame))
+                return
+            self._send(frame)
+        elif isinstance(frame, Call):
+            if frame.method in METHODS and METHODS[frame.method].repeatable:
+                self._looks.add(seq)
+            self._begin(seq, self._services.call(self, frame.method, frame.arguments))
+        elif isinstance(frame, Settle):
+            self._begin(seq, self._settle(frame))
+        elif isinstance(frame, Extend):
+            self._begin(seq, self._extend(frame))
+        elif isinstance(frame, Open):
+            self._begin(seq, self._open(frame))
+        else:
+            self._begin(seq, self._close_channel(frame.channel))
+        while self._early_sends and self._early_sends[0][0] <= self.received:
+            self._send(heapq.heappop(self._early_sends)[1])
+
+    # --- answering ---------------------------------------------------------------------------------------------
+
+    def _begin(self, seq: int, work: Coroutine[Any, Any, bytes | None]) -> None:
+        """Work at a request, and answer it with what that returns, in MessagePack, or raises."""
+        self._tasks[seq] = self._loop.create_task(self._work(seq, work))
+
+    async def _work(self, seq: int, work: Coroutine[Any, Any, bytes | None]) -> None:
+        try:
+            value = await work
+        except asyncio.CancelledError:
+            self._answer(failed(seq, Disconnected("nobody waits for this any more")))
+            if self._closed:
+                raise
+        except RemoteProtocolError as error:
+            if self.line is not None:
+                self.line.blame(error)
+        except StatementFailed as error:
+            self._answer(Failed(seq, SQL, str(error), {"class": error.kind}))
+        except LostHere as error:
+            self._answer(failed(seq, error, error.numbers))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
+            if not isinstance(error, WaystationError):
+                _log.exception("a request of process %d on %s failed", self.pid, self.host)
+            self._answer(failed(seq, error))
+        else:
+            self._answer(Result(seq) if value is None else Result(seq, msgspec.Raw(value)))
+        finally:
+            self._tasks.pop(seq, None)
+            self._looks.discard(seq)
+
+    def _answer(self, answer: Answer) -> None:
+        self._answers[answer.seq] = answer
+        self._say(answer)
+
+    def _say(self, frame: Frame) -> None:
+        if self.line is not None:
+            self.line.say(frame)
+
+    def _forget_below(self, answered: int) -> None:
+        for seq in range(self._answered, min(answered, self.received + 1)):
+            self._answers.pop(seq, None)
+        self._answered = max(self._answered, min(answered, self.received + 1))
+
+    def _hears(self) -> bool:
+        return self.line is not None and not self.line.full
+
+    def _room(self) -> None:
+        for channel in self.channels.values():
+            channel.ring()
+
+    def _cancel(self, seq: int) -> None:
+        """Stop working at a request that only looks at something; what may have begun to change something goes on."""
+        if seq in self._looks and seq in self._tasks:
+            self._tasks[seq].cancel()
+
+    # --- sending and receiving ---------------------------------------------------------------------------------
+
+    def _send(self, frame: Send) -> None:
+        seq = frame.seq
+        try:
+            messages = unpack(frame.batch)
+            check_messages(messages, body_bytes_max=self._transport.capabilities.message_bytes_max)
+        except ValueError as error:
+            raise RemoteProtocolError(str(error), field="Send.batch") from error
+        except WaystationError as error:
+            self._answer(failed(seq, error))
+            return
+        self._intake.send(messages, lambda outcomes: self._answer(_sent(seq, outcomes)))
+
+    async def _open(self, frame: Open) -> None:
+        number = frame.channel
+        if number in self.channels:
+            raise RemoteProtocolError(f"channel {number} is open already", field="Open.channel")
+        if len(self.channels) >= PEER_CHANNELS_MAX:
+            raise ConfigurationError(f"one client has at most {PEER_CHANNELS_MAX:,} feeds")
+        subscription = Subscription(
+            pattern=frame.pattern,
+            group=frame.group or None,
+            ordered=frame.ordered,
+            temporary=frame.temporary,
+        )
+        feed = await self._transport.open_feed(subscription)
+        if self._closed:
+            await feed.close()
+            return
+        self.channels[number] = ServedChannel(
+            number, feed, mailbox=subscription.group is None, say=self._say, hears=self._hears
+        )
+
+    async def _close_channel(self, number: int) -> None:
+        channel = self.channels.pop(number, None)
+        if channel is not None:
+            await channel.close()
+
+    async def _settle(self, frame: Settle) -> None:
+        channel = self.channels.get(frame.channel)
+        if channel is None:
+            raise SettlementLost("the channel is closed, and what it delivered was given back")
+        outcomes, numbers = outcomes_of(channel, frame.accepted, frame.others, field="Settle")
+        try:
+            await channel.feed.settle(outcomes)
+        except SettlementLost:
+            channel.drop(numbers)
+            raise
+        channel.drop(numbers)
+
+    async def _extend(self, frame: Extend) -> None:
+        channel = self.channels.get(frame.channel)
+        if channel is None:
+            raise SettlementLost("the channel is closed, and what it delivered was given back")
+        found = channel.find(frame.ranges, field="Extend.ranges")
+        try:
+            await channel.feed.extend(list(found.values()))
+        except SettlementLost as error:
+            lost = {id(delivery) for delivery in error.deliveries}
+            raise LostHere(str(error), [n for n, each in found.items() if id(each) in lost]) from error
+
+
+class LostHere(SettlementLost):
+    """Leases of a client had ended: those of deliveries with these numbers."""
+
+    def __init__(self, message: str, numbers: Sequence[int]) -> None:
+        super().__init__(message)
+        self.numbers = numbers
+
+
+def _sent(seq: int, outcomes: Sequence[SendOutcome]) -> Sent:
+    """Return the answer to a `Send`."""
+    durability = 0
+    firsts: dict[int, str] = {}
+    failures: dict[int, tuple[str, str]] = {}
+    for place, outcome in enumerate(outcomes):
+        if isinstance(outcome, Receipt):
+            durability = outcome.durability
+            if outcome.duplicate:
+                firsts[place] = outcome.message_id
+        else:
+            failure = failed(seq, outcome)
+            failures[place] = (failure.code, failure.text)
+    return Sent(seq, int(durability), firsts, failures)

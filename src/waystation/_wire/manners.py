@@ -1,0 +1,75 @@
+"""What a server insists on in messages of a stranger: what a publisher of ours insists on before it sends them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from .._core.errors import ConfigurationError
+from .._core.limits import KEY_BYTES_MAX, PRIORITY_MAX
+from .._core.message import Message, check_body, check_headers, check_key
+from .._core.run import MessageRun
+from .._core.topic import check_name, is_reply_address
+
+#: Longest text of any attribute but a body and headers, in characters: ids, types, sources, traces.
+_TEXT_CHARS_MAX = 1024
+
+
+def check_messages(messages: Sequence[Message], *, body_bytes_max: int) -> None:
+    """Refuse messages that no publisher of ours would send.
+
+    Raises:
+        ConfigurationError: A name, header, priority, time or address is not legal.
+        MessageTooLarge: A body, key or header block is over its limit.
+    """
+    if isinstance(messages, MessageRun):
+        _check_shared(messages.shared)
+        _check_keys(messages.keys or ())
+        _check_ids(messages.ids)
+        for body in messages.bodies:
+            if len(body) > body_bytes_max:
+                check_body(body, body_bytes_max)
+        return
+    _check_keys([message.key for message in messages])
+    _check_ids([message.id for message in messages])
+    for message in messages:
+        _check_shared(message)
+        check_body(message.body, body_bytes_max)
+
+
+def _check_shared(message: Message) -> None:
+    if not is_reply_address(message.topic):
+        check_name(message.topic)
+    elif len(message.topic) > _TEXT_CHARS_MAX:
+        raise ConfigurationError("a reply address is too long")
+    if message.headers:
+        check_headers(message.headers)
+    if message.reply_to is not None and not is_reply_address(message.reply_to):
+        raise ConfigurationError("reply_to is no reply address: replies go to nothing else")
+    if message.priority not in range(PRIORITY_MAX + 1):
+        raise ConfigurationError(f"priority={message.priority} must be from 0 to {PRIORITY_MAX}")
+    for text in (
+        message.content_type,
+        message.type,
+        message.source,
+        message.correlation_id,
+        message.causation_id,
+        message.reply_to,
+        message.dedupe_key,
+        message.traceparent,
+    ):
+        if text is not None and (len(text) > _TEXT_CHARS_MAX or "\0" in text):
+            raise ConfigurationError("an attribute of a message is too long, or contains NUL")
+    for time in (message.time, message.expires_at, message.deliver_at):
+        if time is not None and not 0 <= time < 1e12:  # also not a number
+            raise ConfigurationError("a time of a message is not a point in time")
+
+
+def _check_keys(keys: Iterable[str | None]) -> None:
+    for key in keys:
+        if key is not None and len(key) * 4 > KEY_BYTES_MAX:
+            check_key(key)
+
+
+def _check_ids(ids: Iterable[str]) -> None:
+    if any(not 0 < len(each) <= _TEXT_CHARS_MAX for each in ids):
+        raise ConfigurationError("a message has no id, or one that is too long")

@@ -1,0 +1,67 @@
+"""`Dialler`: connects to one address after the other, and says in a sentence why it could not."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import itertools
+import socket
+import ssl
+from collections.abc import Callable
+
+from ..._core.errors import Disconnected, Refused
+from ..._peer.line import Line
+from .options import Address, PeerOptions
+
+
+class Dialler:
+    """Each call tries the next address of a URL."""
+
+    def __init__(self, options: PeerOptions) -> None:
+        self._options = options
+        self._addresses = itertools.cycle(options.addresses)
+
+    async def __call__(self, make: Callable[[], Line], /) -> Line:
+        """Connect.
+
+        Raises:
+            Disconnected: It could not be done; trying again, or elsewhere, may help.
+            Refused: The server's certificate is not right, and trying again will not make it so.
+        """
+        address = next(self._addresses)
+        try:
+            return await self._dial(address, make)
+        except ssl.SSLCertVerificationError as error:
+            raise Refused(
+                f"the certificate of {address} is not accepted: {error.verify_message.rstrip('.')}; give the authority "
+                "that signed it (?tls_ca=FILE), or the name that is in it (?tls_name=NAME)"
+            ) from None
+        except ssl.SSLError as error:
+            why = (error.reason or str(error)).lower().replace("_", " ")
+            raise Disconnected(
+                f"no TLS with {address}: {why}; does it speak TLS, and does it want a certificate (?tls_cert=, "
+                "?tls_key=)?"
+            ) from None
+        except socket.gaierror as error:
+            raise Disconnected(f"the name in {address} is not known: {error.strerror}") from None
+        except OSError as error:
+            raise Disconnected(f"{address} cannot be reached: {_why(error)}") from None
+
+    async def _dial(self, address: Address, make: Callable[[], Line]) -> Line:
+        loop, tls = asyncio.get_running_loop(), self._options.tls
+        name = (self._options.tls_name or address.host or "localhost") if tls else None
+        if address.path:
+            _, line = await loop.create_unix_connection(make, address.path, ssl=tls, server_hostname=name)
+        else:
+            _, line = await loop.create_connection(
+                make, address.host, address.port, ssl=tls, server_hostname=name
+            )
+        return line
+
+
+def _why(error: OSError) -> str:
+    if error.errno in (errno.ECONNREFUSED, errno.ENOENT):
+        return "nobody listens there; is the server running? (waystation serve …, or a bus with ?listen)"
+    if error.errno == errno.EACCES:
+        return "this user may not use the socket"
+    return error.strerror or str(error) or type(error).__name__
