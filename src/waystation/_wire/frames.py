@@ -1,24 +1,26 @@
 """The vocabulary: every frame that two peers can say to each other.
 
-A frame is a header of ten bytes and a payload of MessagePack, which is the array of the fields below in their order. That
-order is the protocol: new fields go to the end and have a default; none is ever removed or moved. `framing` turns frames
-into bytes and back, `states` says who may say what when.
+A frame is a header of ten bytes and a payload of MessagePack, which is the array of the fields below in their order.
+That order is the protocol: new fields go to the end and have a default; none is ever removed or moved. `framing` turns
+frames into bytes and back, `states` says who may say what when.
 
 The *client* is the peer that connects, the *server* the one that listens. Every request of a client has a number of its
-session, `seq`, counted from 1 without gaps, and gets exactly one answer, which names it. `answered` says that all answers
-below that number have come, so that the server may forget them. What a feed delivers has numbers of its channel, counted
-from 0 without gaps.
+session, `seq`, counted from 1 without gaps, and gets exactly one answer, which names it. `answered` says that all
+answers below that number have come, so that the server may forget them. What a feed delivers has numbers of its
+channel, counted from 0 without gaps.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
 from .._core.capabilities import Capabilities
+from .._core.limits import CREDIT_MESSAGES_MAX, GREETING_BYTES_MAX, HEARTBEAT_S_MAX, PEER_CHANNELS_MAX
 from .._core.packed import Packed
 
 #: The versions of the protocol that this code speaks: first and last.
@@ -28,11 +30,41 @@ VERSIONS = (1, 1)
 PROTOCOL = "waystation"
 
 
+#: What counts or numbers something. Stores have 64 bits with a sign, and so has the wire.
+Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+#: A limit or a version that cannot be nothing.
+Positive: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+
+#: How often somebody says something, in seconds.
+Interval: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=HEARTBEAT_S_MAX)]
+
+#: How long something is to wait, in seconds; no infinity, and nothing that is not a number.
+Delay: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=sys.float_info.max)]
+
+#: For each message of a batch.
+Each = msgspec.Meta(max_length=CREDIT_MESSAGES_MAX)
+
+#: Ranges of numbers, first and past the last.
+Ranges: TypeAlias = Annotated[list[tuple[Number, Number]], Each]
+
+
 class Frame(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What all frames are."""
 
+    secrets: ClassVar[frozenset[str]] = frozenset()
+    """Fields that no log may show."""
 
-class Hello(Frame):
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        shown = [(name, getattr(self, name)) for name in self.__struct_fields__]
+        return [(name, "***" if value and name in self.secrets else value) for name, value in shown]
+
+    def __repr__(self) -> str:
+        fields = [f"{name}={value!r}" for name, value in self.__rich_repr__()]
+        return f"{type(self).__name__}({', '.join(fields)})"
+
+
+class Hello(Frame, frozen=True):
     """Client: who I am, and which session I would like to go on with.
 
     Attributes:
@@ -43,20 +75,22 @@ class Hello(Frame):
         heartbeat_s: It says something at least this often, in seconds.
     """
 
+    secrets = frozenset({"token", "session"})
+
     protocol: str
-    versions: tuple[int, int]
+    versions: tuple[Number, Number]
     features: list[str] = []
     name: str = ""
     host: str = ""
-    pid: int = 0
+    pid: Number = 0
     token: str = ""
     session: bytes = b""
-    answered: int = 1
-    channels: list[tuple[int, int]] = []
-    heartbeat_s: float = 5.0
+    answered: Number = 1
+    channels: Annotated[list[tuple[Number, Number]], msgspec.Meta(max_length=PEER_CHANNELS_MAX)] = []
+    heartbeat_s: Interval = 5.0
 
 
-class Welcome(Frame):
+class Welcome(Frame, frozen=True):
     """Server: what you can have here.
 
     Attributes:
@@ -69,20 +103,22 @@ class Welcome(Frame):
         bytes_max: Bytes of sent messages that may wait for their answers, but for one that is larger by itself.
     """
 
-    version: int
+    secrets = frozenset({"session"})
+
+    version: Number
     capabilities: Capabilities
     session: bytes
     resumed: bool
-    received: int
+    received: Number
     features: list[str] = []
     server: str = ""
-    heartbeat_s: float = 5.0
-    frame_bytes_max: int = 1024 * 1024
-    requests_max: int = 1024
-    bytes_max: int = 16 * 1024 * 1024
+    heartbeat_s: Interval = 5.0
+    frame_bytes_max: Annotated[int, msgspec.Meta(ge=GREETING_BYTES_MAX, le=2**63 - 1)] = 1024 * 1024
+    requests_max: Positive = 1024
+    bytes_max: Positive = 16 * 1024 * 1024
 
 
-class Bye(Frame):
+class Bye(Frame, frozen=True):
     """Either: this connection ends here. Nothing follows.
 
     Attributes:
@@ -96,7 +132,7 @@ class Bye(Frame):
     field: str = ""
 
 
-class GoAway(Frame):
+class GoAway(Frame, frozen=True):
     """Server: I am about to leave. What is under way is finished; nothing new is begun.
 
     Attributes:
@@ -106,27 +142,27 @@ class GoAway(Frame):
     text: str = ""
 
 
-class Ping(Frame):
+class Ping(Frame, frozen=True):
     """Either: say something."""
 
-    number: int = 0
+    number: Number = 0
 
 
-class Pong(Frame):
+class Pong(Frame, frozen=True):
     """Either: an answer to a `Ping`, with its number."""
 
-    number: int = 0
+    number: Number = 0
 
 
-class Send(Frame):
+class Send(Frame, frozen=True):
     """Client: publish these messages. Answered by `Sent`, or by `Failed` if not one of them was stored."""
 
-    seq: int
-    answered: int
+    seq: Number
+    answered: Number
     batch: Packed
 
 
-class Sent(Frame):
+class Sent(Frame, frozen=True):
     """Server: what became of each message of a `Send`.
 
     Attributes:
@@ -135,13 +171,13 @@ class Sent(Frame):
         failures: Of messages that were not stored, or of which that is unknown, by place in the batch: class and text.
     """
 
-    seq: int
-    durability: int
-    firsts: dict[int, str] = {}
-    failures: dict[int, tuple[str, str]] = {}
+    seq: Number
+    durability: Number
+    firsts: Annotated[dict[Number, str], Each] = {}
+    failures: Annotated[dict[Number, tuple[str, str]], Each] = {}
 
 
-class Call(Frame):
+class Call(Frame, frozen=True):
     """Client: do something by name. Answered by `Result` or `Failed`.
 
     Attributes:
@@ -149,13 +185,13 @@ class Call(Frame):
         arguments: That method's arguments, in MessagePack.
     """
 
-    seq: int
-    answered: int
+    seq: Number
+    answered: Number
     method: str
     arguments: msgspec.Raw
 
 
-class Open(Frame):
+class Open(Frame, frozen=True):
     """Client: deliver what comes for a subscription on a new channel. Answered by `Result` or `Failed`.
 
     Attributes:
@@ -163,16 +199,16 @@ class Open(Frame):
         group: Empty: a reply address.
     """
 
-    seq: int
-    answered: int
-    channel: int
+    seq: Number
+    answered: Number
+    channel: Number
     pattern: str
     group: str = ""
     ordered: bool = True
     temporary: bool = False
 
 
-class Credit(Frame):
+class Credit(Frame, frozen=True):
     """Client: how much may be delivered on a channel. Not answered.
 
     Attributes:
@@ -180,12 +216,12 @@ class Credit(Frame):
         upto: Deliveries with lower numbers may be made. It never falls.
     """
 
-    channel: int
-    received: int
-    upto: int
+    channel: Number
+    received: Number
+    upto: Number
 
 
-class Deliver(Frame):
+class Deliver(Frame, frozen=True):
     """Server: deliveries on a channel, numbered from `first` on.
 
     Attributes:
@@ -193,22 +229,22 @@ class Deliver(Frame):
         errors: Of what cannot be handled although it arrived, by place in the batch: why.
     """
 
-    channel: int
-    first: int
+    channel: Number
+    first: Number
     batch: Packed
-    attempts: list[int] = []
-    errors: dict[int, str] = {}
+    attempts: Annotated[list[Positive], Each] = []
+    errors: Annotated[dict[Number, str], Each] = {}
 
 
-class Ended(Frame):
+class Ended(Frame, frozen=True):
     """Server: nothing more comes on this channel, because of that error."""
 
-    channel: int
+    channel: Number
     code: str
     text: str = ""
 
 
-class Settle(Frame):
+class Settle(Frame, frozen=True):
     """Client: how deliveries of a channel end. Answered by `Result`, or by `Failed` with those whose leases had ended.
 
     Attributes:
@@ -216,44 +252,44 @@ class Settle(Frame):
         others: Number, kind (`retry`, `dead`, `release`), delay in seconds, reason, detail.
     """
 
-    seq: int
-    answered: int
-    channel: int
-    accepted: list[tuple[int, int]] = []
-    others: list[tuple[int, str, float, str, str]] = []
+    seq: Number
+    answered: Number
+    channel: Number
+    accepted: Ranges = []
+    others: Annotated[list[tuple[Number, Literal["retry", "dead", "release"], Delay, str, str]], Each] = []
 
 
-class Extend(Frame):
+class Extend(Frame, frozen=True):
     """Client: keep the leases of deliveries, by ranges of numbers. Answered as `Settle` is."""
 
-    seq: int
-    answered: int
-    channel: int
-    ranges: list[tuple[int, int]] = []
+    seq: Number
+    answered: Number
+    channel: Number
+    ranges: Ranges = []
 
 
-class Close(Frame):
+class Close(Frame, frozen=True):
     """Client: take the channel's unsettled deliveries back, and deliver no more. Answered by `Result`."""
 
-    seq: int
-    answered: int
-    channel: int
+    seq: Number
+    answered: Number
+    channel: Number
 
 
-class Cancel(Frame):
+class Cancel(Frame, frozen=True):
     """Client: I do not wait for that request's answer any more. What has begun may end all the same."""
 
-    request: int
+    request: Number
 
 
-class Result(Frame):
+class Result(Frame, frozen=True):
     """Server: a request's answer. What the value is follows from the request."""
 
-    seq: int
+    seq: Number
     value: msgspec.Raw = msgspec.Raw(b"\xc0")
 
 
-class Failed(Frame):
+class Failed(Frame, frozen=True):
     """Server: a request's answer: an error.
 
     Attributes:
@@ -262,11 +298,11 @@ class Failed(Frame):
         lost: Numbers of deliveries whose leases had ended.
     """
 
-    seq: int
+    seq: Number
     code: str
     text: str = ""
     facts: dict[str, str] = {}
-    lost: list[int] = []
+    lost: Annotated[list[Number], Each] = []
 
 
 Request: TypeAlias = Send | Call | Open | Settle | Extend | Close
