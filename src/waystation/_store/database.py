@@ -153,6 +153,9 @@ def connect(path: Path, *, patient: bool, on_long_wal: Callable[[], None] | None
         connection.pragma("trusted_schema", "OFF")
         connection.pragma("mmap_size", 0)
         connection.pragma("temp_store", "MEMORY")
+        # Else a SQLite that can keep statistics plans a statement anew whenever its values change, though it is cached:
+        # ten times the cost of running it.
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         connection.wal_autocheckpoint(0)  # maintenance.py does it, beside the work and not in it
         if on_long_wal is not None:
             connection.set_wal_hook(_wal_hook(on_long_wal))
