@@ -40,8 +40,8 @@ RUNTIME = (
     Mutant(
         "a message whose handler fails is accepted",
         "_runtime/verdicts.py",
-        "        return Ending(delivery, settlement)\n",
-        "        return Ending(delivery, ACCEPT)\n",
+        "        return settlement\n",
+        "        return ACCEPT\n",
         (CONSUMER + "test_a_failed_message_comes_again_after_its_delay_and_holds_nobody_up",),
     ),
     Mutant(
@@ -96,7 +96,7 @@ RUNTIME = (
     Mutant(
         "what was fetched is handled although the valve is shut",
         "_runtime/intake.py",
-        "        return not (valve.paused or (valve.probing and (len(deliveries) > 1 or self._unsettled() > 0)))",
+        "        return not (valve.paused or (valve.probing and (len(deliveries) > 1 or self.unsettled > 0)))",
         "        return True",
         ("tests/runtime/test_valve.py::test_a_handler_can_be_paused_and_resumed_by_hand",),
     ),
@@ -130,8 +130,8 @@ RUNTIME = (
     ),
     Mutant(
         "a send without an answer in time is told as a rejection",
-        "_runtime/joiner.py",
-        '            return _unknown(messages, f"no confirmation within {SEND_TIMEOUT_S:g} s", error)',
+        "_runtime/carriers.py",
+        '            return unknown(messages, f"no confirmation within {SEND_TIMEOUT_S:g} s", error)',
         '            return [SendRejected(f"no confirmation: {error}")] * len(messages)',
         (JOINER + "test_without_an_answer_in_time_the_outcome_is_unknown",),
     ),

@@ -46,12 +46,11 @@ class Wire(MemoryTransport):
         self.loses: Callable[[Message], bool] = lambda _: False
         self.repeats: Callable[[Message], bool] = lambda _: False
 
-    async def send(self, messages: Sequence[Message], /) -> Sequence[SendOutcome]:
+    def post(self, messages: Sequence[Message], done: Callable[[Sequence[SendOutcome]], None], /) -> None:
         self.sent += messages
         lost = Message("lost", "lost.messages", b"")
-        outcomes = await super().send([lost if self.loses(message) else message for message in messages])
-        await super().send([message for message in messages if self.repeats(message)])
-        return outcomes
+        super().post([lost if self.loses(message) else message for message in messages], done)
+        super().post([message for message in messages if self.repeats(message)], lambda _: None)
 
     @property
     def parts(self) -> list[Parts]:

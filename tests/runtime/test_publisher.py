@@ -1,7 +1,7 @@
 """Making messages, joining them into batches, and what senders are told."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -28,11 +28,14 @@ from waystation import (
 from waystation._core.delivery import Delivery, SendOutcome
 from waystation._core.limits import BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, SEND_QUEUE_MESSAGES_MAX
 from waystation._core.message import BYTES, JSON, MSGPACK, TEXT
+from waystation._core.ports import Transport
 from waystation._runtime.current import CURRENT
 from waystation._runtime.publisher import Publisher
 from waystation._runtime.resolve import Routes
 from waystation.testing import VirtualClock
 from waystation.transports.memory import MemoryTransport
+
+from .shop import Faults, FaultyTransport
 
 
 class Order(msgspec.Struct):
@@ -55,17 +58,18 @@ class Row(TypedDict):
 orders = Topic("orders.placed", Order)
 
 
-class Gated(MemoryTransport):
+class Gated(FaultyTransport):
     """`memory://` whose sends wait at a gate, as if it were far away; it notes what came in which batch."""
 
     def __init__(self, **facts: Any) -> None:
-        super().__init__(VirtualClock())
+        self.memory = MemoryTransport(VirtualClock())
+        super().__init__(self.memory, Faults())
         self.gate = asyncio.Event()
         self.gate.set()
         self.at_gate = asyncio.Event()
         self.batches: list[list[bytes]] = []
         self.failure: Exception | None = None
-        self.claimed = replace(super().capabilities, **{"multi_process": True, **facts})
+        self.claimed = replace(self.memory.capabilities, **{"multi_process": True, **facts})
 
     @property
     def capabilities(self) -> Capabilities:
@@ -80,10 +84,22 @@ class Gated(MemoryTransport):
         return await super().send(messages)
 
 
+class Near(MemoryTransport):
+    """`memory://` that notes what came in which batch."""
+
+    def __init__(self) -> None:
+        super().__init__(VirtualClock())
+        self.batches: list[list[bytes]] = []
+
+    def post(self, messages: Sequence[Message], done: Callable[[Sequence[SendOutcome]], None], /) -> None:
+        self.batches.append([message.body for message in messages])
+        super().post(messages, done)
+
+
 @asynccontextmanager
-async def publisher_on(transport: MemoryTransport) -> AsyncIterator[Publisher]:
+async def publisher_on(transport: Transport) -> AsyncIterator[Publisher]:
     await transport.open()
-    publisher = Publisher(Routes("memory://"), [transport], source="test", clock=transport.clock)
+    publisher = Publisher(Routes("memory://"), [transport], source="test", clock=VirtualClock())
     try:
         yield publisher
     finally:
@@ -305,7 +321,7 @@ async def test_large_messages_travel_in_smaller_batches() -> None:
 
 
 async def test_within_one_process_a_message_is_sent_at_once_but_others_get_a_turn() -> None:
-    transport = Gated(multi_process=False)
+    transport = Near()
     turns = 0
 
     async def count_turns() -> None:
@@ -335,12 +351,12 @@ async def test_a_full_queue_makes_publishers_wait() -> None:
         for _ in range(10):
             await asyncio.sleep(0)
         assert not waiting.done()
-        late = tasks.create_task(publisher.put(publisher.message(orders, order(1))))
+        late = tasks.create_task(publisher.send(publisher.message(orders, order(1))))
         for _ in range(10):
             await asyncio.sleep(0)
         assert not late.done(), "there is no room in the queue"
         transport.gate.set()
-    assert (await late.result()).__class__ is Receipt
+    assert isinstance(late.result(), Receipt)
 
 
 async def test_a_cancelled_publisher_changes_nothing_for_the_others() -> None:
@@ -429,7 +445,7 @@ async def test_publish_many_takes_a_key_for_all_or_one_for_each() -> None:
 async def test_closing_sends_what_waits_and_takes_no_more() -> None:
     transport = Gated()
     async with publisher_on(transport) as publisher:
-        waiting = await publisher.put(publisher.message(orders, order(1)))
+        waiting = publisher.queue(publisher.message(orders, order(1)), via=transport)
         await publisher.close()
         assert isinstance(waiting.result(), Receipt)
         with pytest.raises(Disconnected):
@@ -442,11 +458,11 @@ def test_a_loop_that_ends_tells_waiting_publishers_what_is_known() -> None:
     async def main() -> None:
         transport = Gated()
         await transport.open()
-        publisher = Publisher(Routes("memory://"), [transport], source="t", clock=transport.clock)
+        publisher = Publisher(Routes("memory://"), [transport], source="t", clock=VirtualClock())
         transport.gate.clear()
-        first = await publisher.put(publisher.message(orders, order(0)))
+        first = publisher.queue(publisher.message(orders, order(0)), via=transport)
         await transport.at_gate.wait()
-        second = await publisher.put(publisher.message(orders, order(1)))
+        second = publisher.queue(publisher.message(orders, order(1)), via=transport)
         for future in (first, second):
             future.add_done_callback(lambda done: seen.append(done.result()))
 
@@ -461,7 +477,7 @@ async def test_the_group_of_a_command_is_declared_once() -> None:
     transport = Gated()
     async with publisher_on(transport) as publisher:
         await asyncio.gather(*(publisher.declare_command("ship.order") for _ in range(10)))
-        assert [(info.group, info.topic) for info in await transport.groups()] == [
+        assert [(info.group, info.topic) for info in await transport.memory.groups()] == [
             ("ship.order", "ship.order")
         ]
 
@@ -471,7 +487,7 @@ async def test_a_topic_goes_the_way_of_its_pattern_and_a_reply_where_it_is_told(
     for transport in (near, far):
         await transport.open()
     routes = Routes({"rpc.#": "memory://?near", "#": "memory://?far"})
-    publisher = Publisher(routes, [near, far], source="t", clock=near.clock)
+    publisher = Publisher(routes, [near, far], source="t", clock=VirtualClock())
     both = [
         publisher.message("rpc.ask", b"1"),
         publisher.message("orders", b"2"),

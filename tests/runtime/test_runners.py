@@ -3,6 +3,7 @@
 import asyncio
 import threading
 
+import msgspec
 import pytest
 
 from waystation import (
@@ -213,7 +214,9 @@ async def test_a_reply_goes_to_reply_addresses_only(caplog: pytest.LogCaptureFix
 
     async with bus.running():
         publisher = bus._connected.publisher
-        stranger = publisher.message("prices.quote", Order(1), reply_to="orders.placed")
+        stranger = msgspec.structs.replace(
+            publisher.message("prices.quote", Order(1)), reply_to="orders.placed"
+        )
         await publisher.send(stranger)
         await until(lambda: consumers(bus)[0].counters.accepted == 1)
         assert calls == [1]

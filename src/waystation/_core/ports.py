@@ -196,6 +196,23 @@ class TransportTransaction(Protocol):
 
 
 @runtime_checkable
+class Posting(Protocol):
+    """A transport that begins a send without waiting: several may be on their way, in order."""
+
+    def post(self, messages: Sequence[Message], done: Callable[[Sequence[SendOutcome]], None], /) -> None:
+        """Begin to send a batch, after those that were posted before. Raises nothing.
+
+        Where messages stay in this process, they are there when it returns. Elsewhere at most `SEND_POSTS_COUNT_MAX`
+        batches are on their way at once.
+
+        Args:
+            done: Called once with one outcome per message, in order, whose durability then holds: before this
+                returns, or later from the event loop. It always is, within `SEND_TIMEOUT_S` and before `close`
+                returns: with `SendRejected` for what never left, `SendUnconfirmed` for what was not confirmed.
+        """
+
+
+@runtime_checkable
 class Transactional(Protocol):
     """A transport that has `transactions`."""
 

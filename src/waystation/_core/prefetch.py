@@ -8,7 +8,8 @@ The aim at most doubles with each measurement, since the first message of a run 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from .delivery import Delivery
 from .limits import (
@@ -30,9 +31,8 @@ _RUNS_PER_SLICE = 4
 _SAMPLES_COUNT = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Prefetch:
-    """What was measured, and what follows from it.
+class Prefetch(msgspec.Struct, frozen=True, gc=False):
+    """What was measured, and what follows from it. One is made for each run of a lane, so it must be cheap to make.
 
     Attributes:
         workers: Calls that can run at once: lanes.
@@ -65,16 +65,19 @@ class Prefetch:
         fitting = CREDIT_BYTES_MAX / max(self.body_bytes, 1.0)
         # Half of the credit: the other half is being settled while this one is handled.
         wanted = int(min(work, fitting, self.most // 2, 2 * max(self.target, self.least)))
-        return replace(self, target=max(wanted, self.least), handling_s=handling_s)
+        target = max(wanted, self.least)
+        return Prefetch(self.workers, self.batch, self.most, target, handling_s, self.body_bytes)
 
     def received(self, deliveries: Sequence[Delivery]) -> Prefetch:
         """Take in the size of what arrived, from a few samples."""
         samples = deliveries[:: max(1, len(deliveries) // _SAMPLES_COUNT)]
         if not samples:
             return self
-        mean = sum(len(delivery.body) for delivery in samples) / len(samples)
+        mean = sum([len(delivery.body) for delivery in samples]) / len(samples)
+        if mean == self.body_bytes:
+            return self
         smoothed = self.body_bytes + _NEWEST_SHARE * (mean - self.body_bytes) if self.body_bytes else mean
-        return replace(self, body_bytes=smoothed)
+        return Prefetch(self.workers, self.batch, self.most, self.target, self.handling_s, smoothed)
 
     def limit(self, *, waiting: int, unsettled: int) -> int:
         """Return how many messages to fetch now; 0: not yet, but after the next handling or settlement.

@@ -127,7 +127,6 @@ class Composer:
         require: Durability | None = None,
         message_id: str | None = None,
         correlation_id: str | None = None,
-        reply_to: str | None = None,
         cause: Message | None = None,
     ) -> Message:
         """Make one message; the arguments are those of `Bus.publish`.
@@ -139,16 +138,7 @@ class Composer:
             MessageError: The body is not what the topic carries, cannot be written, or something is too large.
             ConfigurationError: An argument is not legal, or its transport cannot do what it asks for.
         """
-        plan = self._last_plan if topic is self._last_topic else self._plans.get(topic)
-        if plan is None or body.__class__ is not plan.body_class:
-            plan = self._plan_of(topic, body)
-        self._last_topic, self._last_plan = topic, plan  # a look into the table costs as much as encoding
-        try:
-            data = plan.encode(body)
-        except Exception:  # noqa: BLE001 - done again the slow way, which says what is wrong
-            data = encode(body, plan.content_type)
-        if len(data) > plan.body_bytes_max:
-            check_body(data, plan.body_bytes_max)
+        plan, data = self._written(topic, body)
         if key is not None:
             _checked_key(key)
         delayed = delay is not None or at is not None
@@ -164,11 +154,50 @@ class Composer:
         return Message(
             message_id or self.next_id(), plan.name, data, key, _headers(headers) if headers else {},
             plan.content_type, plan.type_name, self._source, now,
-            correlation_id, None if cause is None else cause.id, reply_to,
+            correlation_id, None if cause is None else cause.id, None,
             None if expires is None else now + seconds(expires, name="expires"),
             _due(now, delay, at) if delayed else None,
             priority or 0, dedupe_key, None if cause is None else cause.traceparent,
         )  # fmt: skip
+
+    def question(
+        self,
+        topic: Topic[T],
+        body: T,
+        *,
+        key: str | None,
+        headers: Mapping[str, str] | None,
+        expires_s: float,
+        reply_to: str,
+    ) -> Message:
+        """Make the message of a request. Its id tells whose answer an answer is.
+
+        Raises:
+            MessageError: As `message`.
+            ConfigurationError: As `message`.
+        """
+        plan, data = self._written(topic, body)
+        message_id, now, cause = self.next_id(), self._time(), current_message()
+        return Message(
+            message_id, plan.name, data, _checked_key(key), _headers(headers) if headers else {},
+            plan.content_type, plan.type_name, self._source, now,
+            message_id, None if cause is None else cause.id, reply_to, now + expires_s,
+            None, 0, None, None if cause is None else cause.traceparent,
+        )  # fmt: skip
+
+    def _written(self, topic: Topic[T] | str, body: T) -> tuple[_Plan, bytes]:
+        """Check a body and write it; return too what is known about its topic."""
+        plan = self._last_plan if topic is self._last_topic else self._plans.get(topic)
+        if plan is None or body.__class__ is not plan.body_class:
+            plan = self._plan_of(topic, body)
+        self._last_topic, self._last_plan = topic, plan  # a look into the table costs as much as encoding
+        try:
+            data = plan.encode(body)
+        except Exception:  # noqa: BLE001 - done again the slow way, which says what is wrong
+            data = encode(body, plan.content_type)
+        if len(data) > plan.body_bytes_max:
+            check_body(data, plan.body_bytes_max)
+        return plan, data
 
     def batches(
         self,

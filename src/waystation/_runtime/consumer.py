@@ -1,9 +1,9 @@
 """`Consumer`: one subscription at work: fetch, run, settle, keep the leases, drain. The hand on the latch.
 
 Four tasks and N lanes, whatever the rate: one fetches, one settles (one settlement on its way at a time; what is
-finished meanwhile is the next), one sends what handlers returned, one renews leases (`keeper`). What to fetch, what may
-start and what becomes of it is decided elsewhere: `_core.prefetch`, `_core.admission`, `verdicts`. Only this file calls
-`feed.settle`.
+finished meanwhile is the next), one sends what must wait for room, one renews leases (`keeper`). What to fetch, what
+may start and what becomes of it is decided elsewhere: `_core.prefetch`, `_core.admission`, `verdicts`. Only this file
+calls `feed.settle`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from .._core.ports import Transport
 from .._core.prefetch import Prefetch
 from .._core.rate import Rate
 from .._core.retry import describe
+from .bell import Bell
 from .context import Runtime
 from .deadline import Deadline
 from .handlers import HandlerSpec
@@ -68,12 +69,18 @@ class Consumer:
         self.spec = spec
         self.transport = transport
         self._runtime = runtime
-        self._to_settle = asyncio.Event()
+        self._to_settle = Bell()
         verdicts = Verdicts(spec, runtime, transport.capabilities.message_bytes_max)
         clock = runtime.clock
         self.valve = Valve(spec.breaker, clock, shut=self._shut, opened=self._opened, name=spec.name)
         self._results = Results(
-            spec, verdicts, self._to_settle.set, on_failure=lambda: self.valve.took(failed=1)
+            spec,
+            verdicts,
+            publisher=runtime.publisher,
+            # A reply goes back the way its request came; other messages where their topic leads.
+            via=transport if spec.kind == "request" else None,
+            wake=self._to_settle.ring,
+            on_failure=lambda: self.valve.took(failed=1),
         )
         self._spending = verdicts.spending
         self._spoilt = 0
@@ -93,7 +100,7 @@ class Consumer:
         )
         prefetch = Prefetch(spec.concurrency, runner.appetite, spec.prefetch or CREDIT_MESSAGES_MAX)
         self._intake = Intake(
-            prefetch, self._lanes, self._limiter, self.valve, clock, unsettled=self._unsettled_count
+            prefetch, self._lanes, self._limiter, self.valve, clock, finished=self._finished_count
         )
         self._keeper = LeaseKeeper(
             self._lanes,
@@ -144,7 +151,7 @@ class Consumer:
             accepted=results.accepted,
             retried=results.retried,
             dead=results.dead,
-            in_flight=self._unsettled_count(),
+            in_flight=self._intake.unsettled,
         )
 
     async def start(self) -> None:
@@ -186,9 +193,7 @@ class Consumer:
             abandoned = await self._finish(timeout_s)
             self._results.release(self._lanes.take_all())
             self._draining = True
-            self._results.to_send.set()
-            await asyncio.wait([send])
-            self._to_settle.set()
+            self._to_settle.ring()
             await asyncio.wait([settle])
         finally:
             for task in (*self._lane_tasks, settle, send, leases):
@@ -274,8 +279,8 @@ class Consumer:
         self._lanes.resume()
         self._intake.ring()
 
-    def _unsettled_count(self) -> int:
-        return self._lanes.waiting + self._results.waiting + len(self._settling)
+    def _finished_count(self) -> int:
+        return self._results.waiting + len(self._settling)
 
     # --- settling ----------------------------------------------------------------------------------------------
 
@@ -285,8 +290,7 @@ class Consumer:
             if not outcomes:
                 if self._draining and self._results.is_sent:
                     return
-                self._to_settle.clear()
-                await self._to_settle.wait()
+                await self._to_settle.rung()
                 continue
             self._settling = batch = tuple(outcomes)
             outcomes.clear()
@@ -331,14 +335,11 @@ class Consumer:
 
     async def _send(self) -> None:
         results = self._results
-        while not (self._draining and results.is_sent):
-            await results.to_send.wait()
-            await results.send(self._runtime.publisher, self._via)
-
-    @property
-    def _via(self) -> Transport | None:
-        """A reply goes back the way its request came; other messages where their topic leads."""
-        return self.transport if self.spec.kind == "request" else None
+        while True:
+            if results.returned:
+                await results.send_returned()
+            else:
+                await results.to_send.rung()
 
     def _unsettled(self) -> list[Delivery]:
         return [

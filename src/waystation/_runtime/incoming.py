@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from .._core.delivery import Receipt
@@ -12,7 +13,7 @@ from .._core.limits import STREAM_REMINDER_S
 from .._core.message import Message
 from .._core.ports import Clock, Timer
 from .._core.stream import PARTS, Arrivals, Taken, read_parts
-from .joiner import Outcome
+from .parts import Outcome
 from .replies import ReplyDesk
 
 Part: TypeAlias = tuple[bytes, str]
@@ -92,11 +93,11 @@ class Incoming:
             self._error = error
             self._wake()
 
-    def sent(self, outcome: asyncio.Future[Outcome]) -> None:
+    def sent(self, outcomes: Sequence[Outcome]) -> None:
         """Take in what became of the request itself."""
-        found = outcome.result()
-        if not isinstance(found, Receipt):
-            self.abandon(found)
+        for outcome in outcomes:
+            if not isinstance(outcome, Receipt):
+                self.abandon(outcome)
 
     def close(self) -> None:
         """Let go. A responder that has not said all is told to stop; one that has not begun, when it does."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 
 from .._core.delivery import Delivery
 from .._core.ports import Clock
 from .._core.prefetch import Prefetch
+from .bell import Bell
 from .lanes import Lanes
 from .limiter import Limiter
 from .valve import Valve
@@ -17,7 +17,7 @@ class Intake:
     """Decides for one subscription.
 
     Args:
-        unsettled: How many deliveries were received and are not settled.
+        finished: How many deliveries have left the lanes and are not settled.
     """
 
     def __init__(
@@ -28,26 +28,25 @@ class Intake:
         valve: Valve,
         clock: Clock,
         *,
-        unsettled: Callable[[], int],
+        finished: Callable[[], int],
     ) -> None:
         self._prefetch = prefetch
         self._lanes = lanes
         self._limiter = limiter
         self._valve = valve
         self._clock = clock
-        self._unsettled = unsettled
-        self._bell = asyncio.Event()
+        self._finished = finished
+        self._bell = Bell()
 
     async def turn(self) -> int:
         """Wait until something should be fetched; return how much."""
         while (limit := self._limit()) <= 0:
-            self._bell.clear()
             if self._limiter is None or limit == 0:
-                await self._bell.wait()
+                await self._bell.rung()
                 continue
-            timer = self._clock.call_later(self._limiter.wait_s(self._lanes.idle), self._bell.set)
+            timer = self._clock.call_later(self._limiter.wait_s(self._lanes.idle), self._bell.ring)
             try:
-                await self._bell.wait()
+                await self._bell.rung()
             finally:
                 timer.cancel()
         return limit
@@ -59,25 +58,31 @@ class Intake:
     def admits(self, deliveries: Sequence[Delivery]) -> bool:
         """Say whether what was fetched may go to the lanes: the valve may have been shut meanwhile."""
         valve = self._valve
-        return not (valve.paused or (valve.probing and (len(deliveries) > 1 or self._unsettled() > 0)))
+        return not (valve.paused or (valve.probing and (len(deliveries) > 1 or self.unsettled > 0)))
 
     def progress(self, handled: int, elapsed_s: float) -> bool:
         """Take in a lane's run; say whether the next fetch should begin while there is still work."""
         self._prefetch = self._prefetch.measured(handled, elapsed_s)
-        due = self._lanes.waiting <= self._prefetch.low_water and not self._bell.is_set()
+        due = self._bell.has_waiter and self._lanes.waiting <= self._prefetch.low_water
         if due:
-            self._bell.set()
+            self._bell.ring()
         return due
 
     def ring(self) -> None:
         """Look again: something was settled, or lost. Whoever waits is woken only if there is something to do."""
-        if not self._bell.is_set() and self._limit():
-            self._bell.set()
+        if self._bell.has_waiter and self._limit():
+            self._bell.ring()
+
+    @property
+    def unsettled(self) -> int:
+        """Deliveries that were received and are not settled."""
+        return self._lanes.waiting + self._finished()
 
     def _limit(self) -> int:
         """How much to fetch now; 0: nothing before something ends; less: nothing before some time has passed."""
-        unsettled = self._unsettled()
-        limit = self._prefetch.limit(waiting=self._lanes.waiting, unsettled=unsettled)
+        waiting = self._lanes.waiting
+        unsettled = waiting + self._finished()
+        limit = self._prefetch.limit(waiting=waiting, unsettled=unsettled)
         if limit == 0 or self._valve.paused:
             return 0
         if self._valve.probing:

@@ -13,6 +13,7 @@ from typing import Protocol
 from .._core.admission import sequence_of
 from .._core.delivery import Delivery
 from .._core.errors import SettlementLost
+from .bell import Bell
 
 
 class LeaseLost(SettlementLost):
@@ -39,7 +40,7 @@ class Lane:
         self.alone = 0
         self.lost: tuple[Delivery, ...] = ()
         self.began = math.inf
-        self.awake = asyncio.Event()
+        self.awake = Bell()
         self.task: asyncio.Task[None] | None = None
         self._interruption: Exception | None = None
 

@@ -83,7 +83,7 @@ class Lanes:
         for lane in lanes:
             if lane.pending or idle > 0:
                 idle -= not lane.pending
-                lane.awake.set()
+                lane.awake.ring()
 
     @property
     def waiting(self) -> int:
@@ -150,7 +150,7 @@ class Lanes:
         self._stopping = True
         back = self.pause()
         for lane in self._lanes:
-            lane.awake.set()
+            lane.awake.ring()
         return back
 
     def take_all(self) -> list[Delivery]:
@@ -170,15 +170,13 @@ class Lanes:
             if not lane.pending:
                 if self._stopping:
                     return
-                lane.awake.clear()
-                await lane.awake.wait()
+                await lane.awake.rung()
                 slice_s = 0.0
                 continue
             if limiter is not None:
                 granted = limiter.take(lane, min(size, len(lane.pending)))
                 if not granted:
-                    lane.awake.clear()
-                    await lane.awake.wait()
+                    await lane.awake.rung()
                     continue
             if self._before_run is not None:
                 self._before_run(lane)
@@ -194,7 +192,7 @@ class Lanes:
             size = max(least, run_size(size, handled, elapsed_s))
             wants_turn = self._on_progress(handled, elapsed_s)
             slice_s += elapsed_s
-            if wants_turn or slice_s >= LANE_SLICE_S:
+            if (wants_turn or slice_s >= LANE_SLICE_S) and (lane.pending or self._shared):
                 slice_s = 0.0
                 await asyncio.sleep(0)
 

@@ -70,6 +70,6 @@ class Limiter:
             if tokens <= 0:
                 break
             del self._waiting[lane]
-            lane.awake.set()
+            lane.awake.ring()
             tokens -= wanted
         self._wake_later()

@@ -18,7 +18,7 @@ from .._core.limits import BATCH_BYTES_MAX, STREAM_SILENCE_S
 from .._core.message import Message, check_body
 from .._core.ports import Clock
 from .._core.stream import PARTS, PARTS_EXTRA_BYTES, TAKEN, Parts, Window, read_taken, write
-from .joiner import Outcome
+from .parts import Outcome
 from .replies import ReplyDesk
 
 

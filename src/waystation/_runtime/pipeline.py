@@ -56,7 +56,7 @@ def make_runner(
     if spec.batch is not None:
         return BatchRunner(spec, verdicts, results, handler)
     body_only = not middleware and not plan.arguments
-    return MessageRunner(spec, verdicts, results, handler, spec.function if body_only else None)
+    return MessageRunner(spec, runtime, verdicts, results, handler, spec.function if body_only else None)
 
 
 def compose(middleware: Sequence[Middleware], handler: Handler) -> Handler:

@@ -17,12 +17,14 @@ from .._core.limits import (
     BATCH_MESSAGES_MAX,
     KNOWN_TOPICS_COUNT_MAX,
     SEND_RUNS_COUNT_MAX,
+    SEND_TURN_MESSAGES_MAX,
 )
 from .._core.message import Message
 from .._core.ports import Clock, Subscription, Topology, Transport
 from .._core.topic import Topic, check_name
 from .composer import Composer
-from .joiner import Joiner, Outcome
+from .joiner import Joiner
+from .parts import Outcome
 from .resolve import Routes
 
 T = TypeVar("T")
@@ -46,6 +48,7 @@ class Publisher(Composer):
         # Both bounded by beginning anew: each entry can be worked out again.
         self._joiner_of: dict[str, Joiner] = {}
         self._declared: set[str] = set()
+        self._sent_in_turn = 0
         self._declaring = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -59,28 +62,26 @@ class Publisher(Composer):
         Raises:
             TransportError: The message was rejected, or what became of it is unknown. Cancelling leaves it unknown.
         """
-        joiner = self._joiner(message.topic, via)
+        joiner = self.joiner(message.topic, via)
         if joiner.full:
             await joiner.room()
-        outcome = await (joiner.send_at_once(message) if joiner.at_once else joiner.put(message))
+        if joiner.at_once:
+            self._sent_in_turn += 1
+            if self._sent_in_turn >= SEND_TURN_MESSAGES_MAX:
+                self._sent_in_turn = 0
+                await asyncio.sleep(0)  # nothing else here waits, and receivers must get a turn
+        outcome = await joiner.put(message)
         if isinstance(outcome, Receipt):
             return outcome
         raise outcome.with_traceback(None)  # one error may be raised to each publisher of a batch
 
-    async def put(self, message: Message, *, via: Transport | None = None) -> asyncio.Future[Outcome]:
-        """Queue one message, after waiting for room; the future gets its outcome."""
-        joiner = self._joiner(message.topic, via)
-        if joiner.full:
-            await joiner.room()
-        return joiner.put(message)
-
     def queue(self, message: Message, *, via: Transport) -> asyncio.Future[Outcome]:
-        """As `put`, without waiting for room: for what is bounded elsewhere.
+        """Send one message without waiting for room; the future gets its outcome. For what is bounded elsewhere.
 
         Raises:
             Disconnected: The bus was closed.
         """
-        return self._joiner(message.topic, via).put(message)
+        return self.joiner(message.topic, via).put(message)
 
     async def send_all(self, messages: Sequence[Message], *, via: Transport | None = None) -> list[Outcome]:
         """Send messages in order, after those that already wait.
@@ -89,7 +90,7 @@ class Publisher(Composer):
             What became of each: a receipt, or an error that was not raised. Cancelling leaves it unknown.
         """
         outcomes: list[Outcome | None] = [None] * len(messages)
-        waiting: list[tuple[list[int], asyncio.Future[list[Outcome]]]] = []
+        waiting: list[tuple[list[int], asyncio.Future[Sequence[Outcome]]]] = []
         for joiner, places in self._by_joiner(messages, via).items():
             for run in _runs(places, messages):
                 if joiner.full:
@@ -114,12 +115,12 @@ class Publisher(Composer):
         require: Durability | None = None,
     ) -> list[Receipt]:
         """Send many bodies in order; see `Bus.publish_many`. A batch is encoded while the one before is being sent."""
-        joiner = self._joiner(topic if isinstance(topic, str) else topic.name)
+        joiner = self.joiner(topic if isinstance(topic, str) else topic.name)
         runs = self.batches(
             topic, bodies, key=key, headers=headers, delay=delay, at=at, expires=expires,
             priority=priority, require=require,
         )  # fmt: skip
-        waiting: deque[asyncio.Future[list[Outcome]]] = deque()
+        waiting: deque[asyncio.Future[Sequence[Outcome]]] = deque()
         receipts: list[Receipt] = []
         error: WaystationError | None = None
         ready = 0
@@ -176,7 +177,7 @@ class Publisher(Composer):
         Raises:
             ConfigurationError: No URL of the bus carries it.
         """
-        return self._joiner(topic).transport
+        return self.joiner(topic).transport
 
     async def close(self) -> None:
         """Send what waits, and take no more. May be called twice."""
@@ -190,7 +191,12 @@ class Publisher(Composer):
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("the group of a command could not be declared: %s", error)
 
-    def _joiner(self, topic: str, via: Transport | None = None) -> Joiner:
+    def joiner(self, topic: str, via: Transport | None = None) -> Joiner:
+        """Return what takes the messages of a topic, or all that go by one transport.
+
+        Raises:
+            ConfigurationError: No URL of the bus carries it.
+        """
         joiner = self._joiner_of.get(topic) if via is None else self._joiners[self._transports.index(via)]
         if joiner is None:
             if len(self._joiner_of) >= KNOWN_TOPICS_COUNT_MAX:
@@ -201,7 +207,7 @@ class Publisher(Composer):
     def _by_joiner(self, messages: Sequence[Message], via: Transport | None) -> dict[Joiner, list[int]]:
         places: dict[Joiner, list[int]] = {}
         for place, message in enumerate(messages):
-            places.setdefault(self._joiner(message.topic, via), []).append(place)
+            places.setdefault(self.joiner(message.topic, via), []).append(place)
         return places
 
 

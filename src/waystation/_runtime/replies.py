@@ -26,11 +26,12 @@ from .._core.message import Message
 from .._core.ports import Clock, Feed, Transport
 from .._core.stream import PARTS, TAKEN, Taken, read_parts, write
 from .._core.topic import is_reply_address
-from .joiner import Outcome
+from .parts import Outcome
 from .publisher import Publisher
+from .timeouts import Timeouts
 
-Answer: TypeAlias = Message | WaystationError
-"""What a request gets: a reply, or why there is none."""
+Answer: TypeAlias = Message | WaystationError | None
+"""What a request gets: a reply, or why there is none; None: none came in time."""
 
 _log = logging.getLogger("waystation.requests")
 
@@ -50,7 +51,8 @@ class ReplyDesk:
 
     Attributes:
         address: Where it is reached.
-        pending: Who waits for one reply, by correlation id. Whoever enters leaves by himself, whatever happens.
+        pending: Who waits for one reply, by correlation id. Whoever enters (`expect`) leaves by himself, whatever
+            happens.
         late: Messages for which nobody waited any more; dropped.
     """
 
@@ -65,20 +67,22 @@ class ReplyDesk:
         self._transport = transport
         self._publisher = publisher
         self._clock = clock
+        self._timeouts = Timeouts(clock, self.pending, self._expire)
         self._reader = asyncio.get_running_loop().create_task(self._read(), context=Context())
 
     def __len__(self) -> int:
         """How many wait."""
         return len(self.pending) + len(self._conversations)
 
-    def expect(self, correlation_id: str, answer: asyncio.Future[Answer]) -> None:
-        """Enter somebody who waits for one reply.
+    def expect(self, correlation_id: str, answer: asyncio.Future[Answer], until_s: float) -> None:
+        """Enter somebody who waits for one reply until a time of the monotonic clock.
 
         Raises:
             SendRejected: Too many wait already.
         """
         self._check_room()
         self.pending[correlation_id] = answer
+        self._timeouts.add(correlation_id, until_s)
 
     @contextmanager
     def conversation(self, correlation_id: str, listener: Conversation) -> Iterator[None]:
@@ -135,6 +139,7 @@ class ReplyDesk:
         self._reader.cancel()
         await asyncio.wait([self._reader])
         await self._feed.close()
+        self._timeouts.close()
         closed = Disconnected("the bus was closed while a request waited for its answer")
         for answer in self.pending.values():
             if not answer.done():
@@ -142,8 +147,13 @@ class ReplyDesk:
         for listener in self._conversations.values():
             listener.abandon(closed)
 
+    def _expire(self, correlation_id: str) -> None:
+        answer = self.pending[correlation_id]
+        if not answer.done():
+            answer.set_result(None)
+
     def _check_room(self) -> None:
-        if len(self) >= REQUESTS_IN_FLIGHT_MAX:
+        if len(self.pending) + len(self._conversations) >= REQUESTS_IN_FLIGHT_MAX:
             raise too_many()
 
     async def _read(self) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from .._core.codec import decode
 from .._core.delivery import Receipt
@@ -31,7 +32,8 @@ from .._core.stream import PARTS
 from .._core.topic import REPLY_WORD, Endpoint, StreamEndpoint, Topic
 from .._core.url import did_you_mean
 from .incoming import Incoming
-from .joiner import Outcome
+from .joiner import Joiner
+from .parts import Outcome
 from .publisher import Publisher
 from .replies import Answer, ReplyDesk, too_many
 from .transaction import open_transaction
@@ -40,6 +42,25 @@ Q = TypeVar("Q")
 R = TypeVar("R")
 
 _log = logging.getLogger("waystation.requests")
+
+
+_AnyEndpoint: TypeAlias = Endpoint[Q, Any] | StreamEndpoint[Q, Any]
+
+
+@dataclass(slots=True)
+class _Way:
+    """How one endpoint is asked.
+
+    Attributes:
+        endpoint: It is found by its identity, which is its own as long as it is kept here: to compare the values of
+            two endpoints costs as much as to write a body.
+        desk: Where its answers come; None: it was never asked.
+    """
+
+    endpoint: _AnyEndpoint[Any]
+    topic: Topic[Any]
+    joiner: Joiner
+    desk: ReplyDesk | None = None
 
 
 class PendingReply:
@@ -69,6 +90,7 @@ class Requests:
         self._address = f"{REPLY_WORD}.{secrets.token_hex(8)}"
         self._desks: dict[Transport, ReplyDesk] = {}
         self._opening = asyncio.Lock()
+        self._ways: dict[int, _Way] = {}
         self._answered: set[tuple[Transport, str]] = set()
         self._callbacks: set[asyncio.Task[None]] = set()
 
@@ -92,27 +114,28 @@ class Requests:
         key: str | None = None,
     ) -> R:
         """Ask, and wait for the answer; see `Bus.request`."""
+        until_s = self._clock.monotonic() + timeout_s
         if not isinstance(endpoint, Endpoint):
             raise ConfigurationError(
                 f"{endpoint!r} is not an Endpoint; a StreamEndpoint is asked by request_stream()"
             )
-        transport = self._transport(endpoint.name, by="request")
+        way = self._way(endpoint, by="request")
+        desk = await self._open(way) if way.desk is None else way.desk
+        joiner = way.joiner
+        message = self._question(way, body, timeout_s=timeout_s, headers=headers, key=key)
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        timer = self._clock.call_later(timeout_s, lambda: _expire(answer, endpoint.name, timeout_s))
-        message_id = self._publisher.next_id()
-        desk = self._desks.get(transport) or await self.desk(transport)
+        desk.expect(message.id, answer, until_s)
         try:
-            await self._check_responder(transport, endpoint.name)
-            message = self._question(
-                endpoint, body, message_id, timeout_s=timeout_s, headers=headers, key=key
-            )
-            desk.expect(message_id, answer)
-            sent = await self._publisher.put(message)
-            sent.add_done_callback(lambda sent: _end_unless_sent(sent, answer))
+            if joiner.full:
+                await joiner.room()
+            joiner.give((message,), partial(_end_unless_sent, answer))
             reply = await answer
         finally:
-            timer.cancel()
-            desk.pending.pop(message_id, None)
+            del desk.pending[message.id]
+        if reply is None:
+            raise RequestTimeout(
+                f"no answer from {endpoint.name!r} within {timeout_s:g} s; its responder may have acted"
+            )
         if isinstance(reply, WaystationError):
             raise reply
         if reply.failure is not None:
@@ -138,16 +161,16 @@ class Requests:
             raise ConfigurationError(
                 f"{endpoint!r} is not a StreamEndpoint; an Endpoint is asked by request()"
             )
-        transport = self._transport(endpoint.name, by="request_stream")
-        message_id = self._publisher.next_id()
-        desk = self._desks.get(transport) or await self.desk(transport)
-        await self._check_responder(transport, endpoint.name)
-        message = self._question(endpoint, body, message_id, timeout_s=timeout_s, headers=headers, key=key)
+        way = self._way(endpoint, by="request_stream")
+        desk = await self._open(way) if way.desk is None else way.desk
+        joiner = way.joiner
+        message = self._question(way, body, timeout_s=timeout_s, headers=headers, key=key)
         incoming = Incoming(endpoint.name, desk, self._clock, timeout_s=timeout_s, total_s=total_s)
         try:
-            with desk.conversation(message_id, incoming):
-                sent = await self._publisher.put(message)
-                sent.add_done_callback(incoming.sent)
+            with desk.conversation(message.id, incoming):
+                if joiner.full:
+                    await joiner.room()
+                joiner.give((message,), incoming.sent)
                 while (part := await incoming.next()) is not None:
                     data, content_type = part
                     yield decode(data, endpoint.part, content_type)
@@ -197,40 +220,33 @@ class Requests:
                 )
             return desk
 
-    def _transport(self, endpoint: str, *, by: str) -> Transport:
-        """Return the transport of an endpoint, if it can be asked here and now."""
-        transport = self._publisher.transport_of(endpoint)
-        transport.capabilities.require("request_reply", by=f"{by}({endpoint!r})")
+    def _way(self, endpoint: _AnyEndpoint[Any], *, by: str) -> _Way:
+        """Return how an endpoint is asked, if it can be asked here and now."""
         if open_transaction(self._publisher) is not None:
             raise ConfigurationError(
                 "a request would wait for an answer to what is not committed: ask outside of it"
             )
-        return transport
+        return self._ways.get(id(endpoint)) or self._new_way(endpoint, by=by)
 
-    def _question(
-        self,
-        endpoint: Endpoint[Q, Any] | StreamEndpoint[Q, Any],
-        body: Q,
-        message_id: str,
-        *,
-        timeout_s: float,
-        headers: Mapping[str, str] | None,
-        key: str | None,
-    ) -> Message:
-        """Make a request's message. Its id tells whose answer an answer is."""
-        return self._publisher.message(
-            Topic(endpoint.name, endpoint.request, endpoint.content_type),
-            body,
-            key=key,
-            headers=headers,
-            expires=timeout_s,
-            message_id=message_id,
-            correlation_id=message_id,
-            reply_to=self._address,
-        )
+    def _new_way(self, endpoint: _AnyEndpoint[Any], *, by: str) -> _Way:
+        joiner = self._publisher.joiner(endpoint.name)
+        joiner.transport.capabilities.require("request_reply", by=f"{by}({endpoint.name!r})")
+        if len(self._ways) >= KNOWN_TOPICS_COUNT_MAX:
+            self._ways.clear()
+        topic = Topic(endpoint.name, endpoint.request, endpoint.content_type)
+        way = self._ways[id(endpoint)] = _Way(endpoint, topic, joiner)
+        return way
+
+    async def _open(self, way: _Way) -> ReplyDesk:
+        """Open the address to which answers come, and refuse at once what nobody will ever answer."""
+        transport = way.joiner.transport
+        desk = await self.desk(transport)
+        await self._check_responder(transport, way.topic.name)
+        way.desk = desk
+        return desk
 
     async def _check_responder(self, transport: Transport, endpoint: str) -> None:
-        """Refuse at once if the transport can tell that nobody has ever declared to answer there."""
+        """Refuse if the transport can tell that nobody has ever declared to answer there."""
         if (transport, endpoint) in self._answered or not isinstance(transport, Inspector):
             return
         declared = {info.group for info in await transport.groups() if info.group == info.topic}
@@ -240,6 +256,14 @@ class Requests:
         if len(self._answered) >= KNOWN_TOPICS_COUNT_MAX:
             self._answered.clear()
         self._answered.add((transport, endpoint))
+
+    def _question(
+        self, way: _Way, body: Any, *, timeout_s: float, headers: Mapping[str, str] | None, key: str | None
+    ) -> Message:
+        """Make a request's message."""
+        return self._publisher.question(
+            way.topic, body, key=key, headers=headers, expires_s=timeout_s, reply_to=self._address
+        )
 
 
 async def _call_back(
@@ -264,16 +288,7 @@ async def _call_back(
         _log.exception("a request to %r, or the callback with its outcome, failed", endpoint)
 
 
-def _expire(answer: asyncio.Future[Answer], endpoint: str, timeout_s: float) -> None:
-    if not answer.done():
-        answer.set_result(
-            RequestTimeout(
-                f"no answer from {endpoint!r} within {timeout_s:g} s; its responder may have acted"
-            )
-        )
-
-
-def _end_unless_sent(sent: asyncio.Future[Outcome], answer: asyncio.Future[Answer]) -> None:
-    outcome = sent.result()
+def _end_unless_sent(answer: asyncio.Future[Answer], outcomes: Sequence[Outcome]) -> None:
+    outcome = outcomes[0]
     if not isinstance(outcome, Receipt) and not answer.done():
         answer.set_result(outcome)

@@ -1,8 +1,8 @@
 """Results: what the lanes of a subscription have finished and nobody has settled yet.
 
-Two queues, each emptied by one task in batches as large as what came together while the last batch was on its way:
-messages to send (results of handlers, replies), whose deliveries are settled once they are sent, and outcomes to
-settle.
+Messages (results of handlers, replies) are sent at once where there is room; what must wait for it is sent by a task,
+together. Their deliveries are settled once they are sent. Outcomes to settle gather while the last settlement is on its
+way, and are settled together.
 
 When a delivery is to come again, what follows it in the order of its key must not be handled before it: later ones that
 its lane holds are released in the same settlement, and so are those that arrive before that settlement is done.
@@ -10,18 +10,22 @@ its lane holds are released in the same settlement, and so are those that arrive
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TypeAlias
 
 from .._core.admission import comes_again, sequence_of
 from .._core.delivery import ACCEPT, RELEASE, DeadLetter, Delivery, Receipt, Retry, Settlement
 from .._core.errors import WaystationError
 from .._core.ports import Transport
+from .bell import Bell
 from .handlers import HandlerSpec
+from .joiner import Joiner
 from .lane import Lane
+from .parts import Outcome as Sent
+from .parts import is_batch
 from .publisher import Publisher
 from .verdicts import Ending, Verdicts
 
@@ -36,7 +40,8 @@ class Results:
     Attributes:
         outcomes: To be settled. Runners append accepted deliveries to it themselves, after `wake` if it was empty.
         wake: Wakes who settles.
-        returned: To be sent, then settled.
+        returned: To be sent when there is room.
+        to_send: Wakes who sees to that.
         spoilt: Deliveries that ended otherwise than by a handler that succeeded.
     """
 
@@ -44,36 +49,42 @@ class Results:
         self,
         spec: HandlerSpec,
         verdicts: Verdicts,
+        *,
+        publisher: Publisher,
+        via: Transport | None,
         wake: Callable[[], object],
         on_failure: Callable[[], object],
     ) -> None:
         self._spec = spec
         self._verdicts = verdicts
+        self._publisher = publisher
+        self._via = via
+        self._joiner: Joiner | None = None
         self.wake = wake
         self._on_failure = on_failure
         self.spoilt = 0
         self.outcomes: list[Outcome] = []
-        self.to_send = asyncio.Event()
-        self._returned: list[tuple[Lane, Ending]] = []
-        self._sending: list[tuple[Lane, Ending]] = []
+        self.to_send = Bell()
+        self.returned: list[tuple[Lane, Ending]] = []
+        self._sending: dict[int, Delivery] = {}  # by identity
+        self._overtaken: set[int] = set()  # what must be handled again although it was sent, by identity
         self._held_back: Counter[tuple[str, str]] = Counter()
         self.accepted = self.retried = self.dead = 0
 
     def end(self, lane: Lane, ending: Ending) -> None:
         """Take in how a delivery that has left its lane ends."""
-        if ending.messages:
-            self._returned.append((lane, ending))
-            self.to_send.set()
-        else:
-            self._add(ending.delivery, ending.settlement)
-            self._hold_back(lane, ending)
+        if not ending.messages:
+            self._finish(lane, ending.delivery, ending.settlement)
+        elif self.returned or not self._give(lane, ending):
+            self.returned.append((lane, ending))
+            self.to_send.ring()
         self._judge(ending)
 
     def ended(self, lane: Lane, endings: Sequence[Ending]) -> None:
         """Take in deliveries that were settled by a transaction of their own."""
         for ending in endings:
             self.count(ending.delivery, ending.settlement)
-            self._hold_back(lane, ending, count=0)
+            self._hold_back(lane, ending.delivery, ending.settlement, count=0)
             self._judge(ending)
 
     def release(self, deliveries: Iterable[Delivery]) -> None:
@@ -114,7 +125,8 @@ class Results:
 
     def unsettled(self) -> Iterator[Delivery]:
         """Deliveries that have left their lane and wait to be settled."""
-        for _, ending in (*self._sending, *self._returned):
+        yield from self._sending.values()
+        for _, ending in self.returned:
             yield ending.delivery
         for delivery, _ in self.outcomes:
             yield delivery
@@ -122,49 +134,68 @@ class Results:
     @property
     def waiting(self) -> int:
         """How many these are."""
-        return len(self._sending) + len(self._returned) + len(self.outcomes)
+        return len(self._sending) + len(self.returned) + len(self.outcomes)
 
     @property
     def is_sent(self) -> bool:
         """Whether everything that was returned is sent, or known not to be."""
-        return not self._returned and not self._sending
+        return not self.returned and not self._sending
 
     # --- sending -----------------------------------------------------------------------------------------------
 
-    async def send(self, publisher: Publisher, via: Transport | None) -> None:
-        """Send what was returned, together, then let its deliveries be settled.
-
-        What could not be sent is tried again by the retry policy. Cancelled, it is unknown what was sent; the
-        deliveries are released, so it may be sent again.
-        """
-        self.to_send.clear()
-        self._sending, self._returned = self._returned, []
-        messages = [message for _, ending in self._sending for message in ending.messages]
+    def _give(self, lane: Lane, ending: Ending) -> bool:
+        """Send what a handler returned, if there is room for it; say whether that is so."""
+        joiner = self._joiner
+        if joiner is None:  # all that a subscription sends goes one way
+            joiner = self._joiner = self._publisher.joiner(ending.messages[0].topic, self._via)
+        if joiner.full or not is_batch(ending.messages):
+            return False
+        self._sending[id(ending.delivery)] = ending.delivery
         try:
-            found: Sequence[object] = await publisher.send_all(messages, via=via)
+            joiner.give(ending.messages, partial(self._sent, lane, ending))
+        except WaystationError as error:
+            self._sent(lane, ending, [error])
+        return True
+
+    async def send_returned(self) -> None:
+        """Send, together and in order, what must wait for room.
+
+        Cancelled, it is unknown what was sent; nothing of it is settled, so it may be sent again.
+        """
+        waiting = tuple(self.returned)
+        messages = [message for _, ending in waiting for message in ending.messages]
+        try:
+            found: Sequence[Sent] = await self._publisher.send_all(messages, via=self._via)
         except WaystationError as error:
             found = [error] * len(messages)
-        except BaseException:
-            self.release(ending.delivery for _, ending in self._sending)
-            raise
-        finally:
-            sent, self._sending = self._sending, []
+        del self.returned[: len(waiting)]
+        self._sending.update((id(ending.delivery), ending.delivery) for _, ending in waiting)
         index = 0
-        failed: set[tuple[str, str]] = set()
-        for lane, ending in sent:
-            outcomes = found[index : index + len(ending.messages)]
+        for lane, ending in waiting:
+            self._sent(lane, ending, found[index : index + len(ending.messages)])
             index += len(ending.messages)
-            sequence = sequence_of(ending.delivery) if self._spec.ordered else None
-            errors = [outcome for outcome in outcomes if not isinstance(outcome, Receipt)]
-            if sequence in failed:
-                after = Ending(ending.delivery, RELEASE)
-            elif errors and isinstance(errors[0], Exception):
-                after = self._verdicts.retried(ending.delivery, errors[0])
-                if sequence is not None and comes_again(after.settlement):
-                    failed.add(sequence)
-            else:
-                after = Ending(ending.delivery, ending.settlement)
-            self.end(lane, after)
+
+    def _sent(self, lane: Lane, ending: Ending, outcomes: Sequence[Sent]) -> None:
+        """Let a delivery be settled whose messages were sent; what could not be sent, the retry policy tries again."""
+        delivery = ending.delivery
+        del self._sending[id(delivery)]
+        settlement = ending.settlement
+        if id(delivery) in self._overtaken:
+            self._overtaken.remove(id(delivery))
+            settlement = RELEASE
+        elif errors := [outcome for outcome in outcomes if not isinstance(outcome, Receipt)]:
+            settlement = self._verdicts.retried(delivery, errors[0])
+            self._overtake(delivery, settlement)
+        if settlement is not ACCEPT:
+            self.spoilt += 1
+        self._finish(lane, delivery, settlement)
+
+    def _overtake(self, delivery: Delivery, settlement: Settlement) -> None:
+        """Note what was handled after a delivery that comes again: it must be handled once more, after that one."""
+        sequence = sequence_of(delivery)
+        if sequence is not None and self._spec.ordered and comes_again(settlement):
+            later = (*self._sending.values(), *(ending.delivery for _, ending in self.returned))
+            self._overtaken.update(id(other) for other in later if sequence_of(other) == sequence)
 
     # --- telling -----------------------------------------------------------------------------------------------
 
@@ -187,6 +218,11 @@ class Results:
         elif settlement == ACCEPT:
             self.accepted += 1
 
+    def _finish(self, lane: Lane, delivery: Delivery, settlement: Settlement) -> None:
+        self._add(delivery, settlement)
+        if settlement is not ACCEPT:
+            self._hold_back(lane, delivery, settlement)
+
     def _add(self, delivery: Delivery, settlement: Settlement) -> None:
         if not self.outcomes:
             self.wake()
@@ -199,9 +235,9 @@ class Results:
         if ending.failed:
             self._on_failure()
 
-    def _hold_back(self, lane: Lane, ending: Ending, count: int = 1) -> None:
-        sequence = sequence_of(ending.delivery)
-        if sequence is None or not self._spec.ordered or not comes_again(ending.settlement):
+    def _hold_back(self, lane: Lane, delivery: Delivery, settlement: Settlement, count: int = 1) -> None:
+        sequence = sequence_of(delivery)
+        if sequence is None or not self._spec.ordered or not comes_again(settlement):
             return
         later = lane.take_sequence(sequence)
         if count + len(later):

@@ -60,6 +60,7 @@ class MessageRunner:
     def __init__(
         self,
         spec: HandlerSpec,
+        runtime: Runtime,
         verdicts: Verdicts,
         results: Results,
         handler: Handler,
@@ -69,6 +70,7 @@ class MessageRunner:
         self._content_type = content_type_of(self._body_type, spec.topic.content_type)
         self._decode = decoder_for(self._body_type, self._content_type)
         self._speaks = spec.publishes is not None or spec.kind == "request"
+        self._time = runtime.clock.time
         self._verdicts = verdicts
         self._results = results
         self._handler = handler
@@ -80,12 +82,14 @@ class MessageRunner:
         pending, outcomes, wake = lane.pending, self._results.outcomes, self._results.wake
         set_current = CURRENT.set
         content_type, decode = self._content_type, self._decode
-        handled = 0
+        time, handled = self._time, 0
         lane.taken = 1
         while handled < size and pending:
             handled += 1
             delivery = pending[0]
-            if delivery.attempt > 1 or delivery.expires_at is not None or delivery.error is not None:
+            expires_at = delivery.expires_at
+            expired = expires_at is not None and expires_at <= time()
+            if expired or delivery.attempt > 1 or delivery.error is not None:
                 refused = self._verdicts.refused(delivery)
                 if refused is not None:
                     self._end(lane, refused)
@@ -116,7 +120,8 @@ class MessageRunner:
 
     def _end(self, lane: Lane, ending: Ending) -> None:
         """Take the delivery at the head away."""
-        lane.drop(1)
+        lane.taken = 0
+        lane.pending.popleft()
         self._results.end(lane, ending)
         lane.taken = 1
 

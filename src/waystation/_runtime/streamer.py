@@ -87,7 +87,7 @@ class StreamRunner:
                 self._results.end(lane, Ending(delivery, ACCEPT))
                 await self._stream(lane, delivery, body, outgoing)
         except Exception as error:  # noqa: BLE001 - whatever a transport raises: its caller cannot be heard
-            return self._verdicts.retried(delivery, error)
+            return Ending(delivery, self._verdicts.retried(delivery, error))
         return None
 
     async def _stream(self, lane: Lane, delivery: Delivery, body: Any, outgoing: Outgoing) -> None:

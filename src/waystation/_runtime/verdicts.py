@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from .._core.admission import is_expired, refusal
 from .._core.breaker import says_something
-from .._core.codec import content_type_of, decode, encode, type_name
+from .._core.codec import content_type_of, decode, encode, encoder_for, type_name
 from .._core.delivery import ACCEPT, RELEASE, Accept, DeadLetter, Delivery, Release, Retry, Settlement
 from .._core.errors import ConfigurationError, WaystationError
 from .._core.message import Message, check_body, message_ids
@@ -22,7 +25,7 @@ from .spending import Spending
 _log = logging.getLogger("waystation.consumer")
 
 
-class Ending(NamedTuple):
+class Ending(Struct, frozen=True, gc=False):
     """How a delivery ends."""
 
     delivery: Delivery
@@ -46,7 +49,12 @@ class Verdicts:
         self._policy = spec.retry or runtime.retry
         self.spending = None if self._policy.budget is None else Spending(self._policy.budget, runtime.clock)
         self._replies = spec.kind == "request"
+        self._source = runtime.bus.name
+        self._content_type = content_type_of(spec.response, spec.topic.content_type)
+        self._encode = encoder_for(self._content_type)
+        self._type_name = type_name(spec.response)
         self._next_id = message_ids()
+        self._time = runtime.clock.time
         self.replies_dropped = 0
 
     def refused(self, delivery: Delivery) -> Ending | None:
@@ -79,10 +87,13 @@ class Verdicts:
                 delivery, RELEASE
             )  # it is somebody else's; the transport refuses this settlement too
         reply = self._replies
-        ending = self._answered(delivery, failure=describe(error)) if reply else self.retried(delivery, error)
-        return ending._replace(failed=says_something(error))
+        if reply:
+            ending = self._answered(delivery, failure=describe(error))
+        else:
+            ending = Ending(delivery, self.retried(delivery, error))
+        return replace(ending, failed=says_something(error))
 
-    def retried(self, delivery: Delivery, error: BaseException) -> Ending:
+    def retried(self, delivery: Delivery, error: BaseException) -> Settlement:
         """Ask the retry policy."""
         if not isinstance(error, Exception):
             # A handler cancelled from within has failed: were it released, it would come back for ever.
@@ -90,7 +101,7 @@ class Verdicts:
         settlement = self._policy.decide(error, delivery.attempt, jitter=self._runtime.random())
         if self.spending is not None and isinstance(settlement, Retry):
             settlement = self.spending.retry(settlement)
-        return Ending(delivery, settlement)
+        return settlement
 
     def returned(self, delivery: Delivery, result: Any) -> Ending:
         """End a delivery whose handler returned, with what it has to say."""
@@ -145,32 +156,32 @@ class Verdicts:
             return Ending(delivery, ACCEPT)
         if not is_reply_address(request.reply_to):
             return self._dropped(delivery)
-        content_type, body, kind = (
-            content_type_of(self._spec.response, self._spec.topic.content_type),
-            b"",
-            "",
-        )
+        body, kind = b"", ""
         if failure is None:
             try:
-                body, kind = encode(result, content_type), type_name(self._spec.response)
-                check_body(body, self._body_bytes_max)
+                body, kind = self._written(result), self._type_name
             except WaystationError as error:
-                body, kind, failure = b"", "", describe(error)
+                failure = describe(error)
         reply = Message(
-            id=self._next_id(),
-            topic=request.reply_to,
-            body=body,
-            content_type=content_type,
-            type=kind,
-            source=self._runtime.bus.name,
-            time=self._runtime.clock.time(),
-            correlation_id=request.correlation_id or request.id,
-            causation_id=request.id,
-            expires_at=request.expires_at,
-            traceparent=request.traceparent,
-            failure=failure,
-        )
+            self._next_id(), request.reply_to, body, None, {}, self._content_type, kind, self._source,
+            self._time(), request.correlation_id or request.id, request.id, None, request.expires_at,
+            None, 0, None, request.traceparent, failure,
+        )  # fmt: skip
         return Ending(delivery, ACCEPT, (reply,))
+
+    def _written(self, result: Any) -> bytes:
+        """Write the body of a reply.
+
+        Raises:
+            MessageError: It cannot be written, or is too large.
+        """
+        try:
+            body = self._encode(result)
+        except Exception:  # noqa: BLE001 - done again the slow way, which says what is wrong
+            body = encode(result, self._content_type)
+        if len(body) > self._body_bytes_max:
+            check_body(body, self._body_bytes_max)
+        return body
 
     def _dropped(self, delivery: Delivery) -> Ending:
         """End a request whose reply goes nowhere: a stranger's could name any topic as its reply address."""

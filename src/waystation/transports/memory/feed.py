@@ -29,6 +29,24 @@ class Keeper(Protocol):
         """The feed was closed."""
 
 
+class _Bell:
+    """Wakes the one task that has looked, found nothing, and waits."""
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self) -> None:
+        self._waiting: asyncio.Future[None] | None = None
+
+    def ring(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
+
+    def rung(self) -> asyncio.Future[None]:
+        waiting = self._waiting = asyncio.get_running_loop().create_future()
+        return waiting
+
+
 class GroupFeed:
     """One member of a group: takes from the group's place on every topic that its pattern fits."""
 
@@ -37,18 +55,16 @@ class GroupFeed:
         self.pattern = pattern
         self._keeper = keeper
         self._places: deque[Place] = deque()
-        self._bell = asyncio.Event()
+        self._bell = _Bell()
+        #: There may be something to take.
+        self.wake = self._bell.ring
         self._closed = False
 
     def join(self, place: Place) -> None:
         """Take from this place too."""
         self._places.append(place)
         place.receivers.append(self)
-        self._bell.set()
-
-    def wake(self) -> None:
-        """There may be something to take."""
-        self._bell.set()
+        self._bell.ring()
 
     async def receive(self, limit: int, /) -> Sequence[Delivery]:
         """Wait for at least one delivery.
@@ -59,10 +75,9 @@ class GroupFeed:
         while True:
             if self._closed:
                 raise Disconnected(f"the feed of group {self.group!r} on {self.pattern!r} was closed")
-            self._bell.clear()
             if deliveries := self._take(limit):
                 return deliveries
-            await self._bell.wait()
+            await self._bell.rung()
 
     def _take(self, limit: int) -> list[Delivery]:
         now = self._keeper.clock.monotonic()
@@ -121,7 +136,7 @@ class GroupFeed:
         if self._closed:
             return
         self._closed = True
-        self._bell.set()
+        self._bell.ring()
         now = self._keeper.clock.monotonic()
         for place in self._places:
             place.receivers.remove(self)
@@ -143,12 +158,10 @@ class Mailbox:
         self.address = address
         self.messages: deque[Message] = deque()
         self._keeper = keeper
-        self._bell = asyncio.Event()
+        self._bell = _Bell()
+        #: Something arrived.
+        self.wake = self._bell.ring
         self._closed = False
-
-    def wake(self) -> None:
-        """Something arrived."""
-        self._bell.set()
 
     def make_room(self, count: int) -> bool:
         """There is always room: requests in flight are bounded where they are made."""
@@ -163,8 +176,7 @@ class Mailbox:
         while not self.messages:
             if self._closed:
                 raise Disconnected(f"the reply address {self.address!r} was closed")
-            self._bell.clear()
-            await self._bell.wait()
+            await self._bell.rung()
         return [Delivery.of(self.messages.popleft(), 1, None) for _ in range(min(limit, len(self.messages)))]
 
     async def extend(self, deliveries: Sequence[Delivery], /) -> None:
@@ -177,7 +189,7 @@ class Mailbox:
         """Drop what was not taken, and what arrives later."""
         self._closed = True
         self.messages.clear()
-        self._bell.set()
+        self._bell.ring()
         self._keeper.forget(self)
 
 

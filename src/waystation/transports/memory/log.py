@@ -66,7 +66,8 @@ class Log:
     def wake(self) -> None:
         """Tell every receiver that there are new messages."""
         for place in self.places.values():
-            place.wake()
+            for receiver in place.receivers:
+                receiver.wake()
 
     def info(self) -> TopicInfo:
         """Return what there is to say about the topic."""

@@ -41,7 +41,8 @@ Bury: TypeAlias = "Callable[[Place, Message, int, DeadLetter], None]"
 class Receiver(Protocol):
     """Who takes from a place."""
 
-    def wake(self) -> None:
+    @property
+    def wake(self) -> Callable[[], None]:
         """There may be something to take."""
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from ..._core.capabilities import Capabilities
 from ..._core.delivery import DeadLetter, Durability, Receipt, SendOutcome, receipts
 from ..._core.duration import Instant, unix_time
-from ..._core.errors import ConfigurationError, Disconnected, SendRejected
+from ..._core.errors import ConfigurationError, Disconnected, SendRejected, TransportError
 from ..._core.inspection import (
     DeadInfo,
     GroupInfo,
@@ -34,6 +34,7 @@ from ..._core.limits import (
 )
 from ..._core.message import Message
 from ..._core.ports import Clock, Feed, Recurrence, Start, Subscription, Timer, Topology
+from ..._core.run import MessageRun
 from ..._core.topic import check_name, is_pattern, is_reply_address, matches
 from ..._core.url import TransportURL
 from .dead import DeadLetters
@@ -154,8 +155,28 @@ class MemoryTransport:
             Disconnected: The transport is not open; nothing was sent.
             ConfigurationError: A topic's name is not legal; nothing was sent.
         """
+        outcomes = self._append(messages)
+        self._sent_in_turn += len(messages)
+        if self._sent_in_turn >= BATCH_MESSAGES_MAX:
+            self._sent_in_turn = 0
+            await asyncio.sleep(0)  # nothing else here waits, and receivers must get a turn
+        return outcomes
+
+    def post(self, messages: Sequence[Message], done: Callable[[Sequence[SendOutcome]], None], /) -> None:
+        """As `send`; whoever posts much sees to it that receivers get a turn."""
+        outcomes: Sequence[SendOutcome]
+        try:
+            outcomes = self._append(messages)
+        except TransportError as error:
+            outcomes = [error] * len(messages)
+        except ConfigurationError as error:
+            outcomes = [SendRejected(str(error))] * len(messages)
+        done(outcomes)
+
+    def _append(self, messages: Sequence[Message]) -> list[SendOutcome]:
         self._check_open()
-        messages = list(messages)  # those of a run are built once
+        if isinstance(messages, MessageRun):
+            messages = list(messages)  # each is built once
         ways: dict[str, Log | Mailbox] = {}
         is_plain = True
         for message in messages:
@@ -167,13 +188,12 @@ class MemoryTransport:
             if not way.make_room(len(messages)):
                 text = f"a topic is full: {MEMORY_TOPIC_MESSAGES_MAX:,} unread messages"
                 return [SendRejected(text) for _ in messages]
-        ids = [message.id for message in messages]
         firsts = {} if is_plain else self._heed(messages, ways)
         if firsts is None:
             return [SendRejected(f"{MEMORY_DEDUPE_KEYS_MAX:,} dedupe_keys are remembered") for _ in messages]
-        if firsts:
-            messages = [message for index, message in enumerate(messages) if index not in firsts]
-        for message in messages:
+        for index, message in enumerate(messages):
+            if index in firsts:
+                continue
             if message.deliver_at is None or message.deliver_at <= self.clock.time():
                 ways[message.topic].messages.append(message)
             else:
@@ -181,11 +201,7 @@ class MemoryTransport:
                 self._ring_for_schedule()
         for way in ways.values():
             way.wake()
-        self._sent_in_turn += len(messages)
-        if self._sent_in_turn >= BATCH_MESSAGES_MAX:
-            self._sent_in_turn = 0
-            await asyncio.sleep(0)  # nothing else here waits, and receivers must get a turn
-        return receipts(ids, Durability.RECEIVED, firsts)
+        return receipts([message.id for message in messages], Durability.RECEIVED, firsts)
 
     def _heed(self, messages: Sequence[Message], ways: Mapping[str, Log | Mailbox]) -> dict[int, str] | None:
         """Note priorities and dedupe_keys; return the places of duplicates, with the id of the first of each.
