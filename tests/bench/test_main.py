@@ -18,6 +18,8 @@ NAMES = [
     *("memory.batch_us", "memory.single_us"),
     *("sqlite.durable.batch", "sqlite.durable.concurrent", "sqlite.durable.1k"),
     *("sqlite.latency.p50_ms", "sqlite.latency.p99_ms", "sqlite.idle.cpu", "sqlite.backlog.ratio", "rss_mib"),
+    *("tcp.rtt.sequential", "tcp.rtt.pipelined", "tcp.oneway.batch", "tcp.oneway.concurrent"),
+    *("tcp.idle_kib", "tcp.idle.p99_us"),
 ]
 
 

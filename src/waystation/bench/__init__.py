@@ -18,7 +18,7 @@ from rich.console import Console
 
 from waystation import ConfigurationError
 
-from . import memory, sqlite
+from . import memory, sqlite, tcp, tcp_idle
 from .processes import ended_in_order
 from .report import Figure, MeasurementFailed, peer_lines, to_json, to_table
 from .scale import FULL, QUICK, Scale
@@ -45,6 +45,13 @@ GROUPS = {
         Measurement(("sqlite.idle.cpu",), sqlite.idle),
         Measurement(("sqlite.backlog.ratio", "rss_mib"), sqlite.backlog),
     ),
+    "tcp": (
+        Measurement(("tcp.rtt.sequential",), tcp.rtt_sequential),
+        Measurement(("tcp.rtt.pipelined",), tcp.rtt_pipelined),
+        Measurement(("tcp.oneway.batch",), tcp.oneway_batch),
+        Measurement(("tcp.oneway.concurrent",), tcp.oneway_concurrent),
+        Measurement(("tcp.idle_kib", "tcp.idle.p99_us"), tcp_idle.idle),
+    ),
 }
 
 
@@ -52,9 +59,9 @@ def main(*, group: str | None, only: str | None, quick: bool, json_path: Path | 
     """Measure, and print the table.
 
     Args:
-        group: Only the figures of one group, `memory` or `sqlite`.
+        group: Only the figures of one group, `memory`, `sqlite` or `tcp`.
         only: Only the figure of this name.
-        quick: Smaller and fewer runs, at most a minute in all.
+        quick: Smaller and fewer runs, at most a minute for each group.
         json_path: Where to write the figures as JSON as well.
 
     Returns:

@@ -6,6 +6,8 @@ The bare loop, the bus and every peer have the same roles: `answer` and `take` s
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -48,14 +50,22 @@ def peer(name: str) -> Contender:
 
 def latencies_us(contender: Contender, total: int) -> list[float]:
     """Return what each of `total` round trips took that were made one after another, in µs."""
-    latencies: list[float] = _asked(contender, "ask-in-turn", total=total)
-    return latencies
+    with contender.broker() as port, contender.worker("answer", port=port) as answerer:
+        latencies = ask_in_turn(contender, answerer, answerer.answer(), total)
+        answerer.go()
+        return latencies
 
 
 def trips_per_s(contender: Contender, total: int, in_flight: int) -> float:
     """Return the round trips per second with so many in flight."""
-    rate: float = _asked(contender, "ask-together", total=total, in_flight=in_flight)
-    return rate
+    with contender.broker() as port, contender.worker("answer", port=port) as answerer:
+        own = answerer.answer()
+        with contender.worker("ask-together", port=own, total=total, in_flight=in_flight) as asker:
+            asker.answer()
+            asker.go()
+            rate: float = asker.answer()
+        answerer.go()
+        return rate
 
 
 def told_per_s(contender: Contender, total: int, part: str = "tell") -> float:
@@ -67,19 +77,28 @@ def told_per_s(contender: Contender, total: int, part: str = "tell") -> float:
             teller.go()
             started_ns = teller.answer()
             rate: float = total * _NS_PER_S / (taker.answer() - started_ns)
-            return rate
+        taker.go()
+        return rate
 
 
-def ask(contender: Contender, part: str, port: int, **arguments: Any) -> Any:
-    """Play a part that asks against an end that answers at `port`; return what it says."""
-    with contender.worker(part, port=port, **arguments) as asker:
+def ask_in_turn(contender: Contender, answerer: Worker, port: int, total: int) -> list[float]:
+    """Ask an end that answers at `port`, one question after another; return what each took, in µs."""
+    with contender.worker("ask-in-turn", port=port, total=total) as asker:
         asker.answer()
+        _keep_apart(answerer, asker)
         asker.go()
-        return asker.answer()
+        latencies: list[float] = asker.answer()
+        return latencies
 
 
-def _asked(contender: Contender, part: str, **arguments: Any) -> Any:
-    with contender.broker() as port, contender.worker("answer", port=port) as answerer:
-        said = ask(contender, part, answerer.answer(), **arguments)
-        answerer.go()
-        return said
+def _keep_apart(*workers: Worker) -> None:
+    """Give each a processor of its own, where the system has as many and lets us say so.
+
+    Two ends that take turns share a processor, or do not, as the scheduler likes; a trip on one is shorter by two
+    wake-ups, and is not what two machines would see.
+    """
+    if sys.platform == "linux":
+        processors = sorted(os.sched_getaffinity(0))
+        if len(processors) >= len(workers):
+            for worker, processor in zip(workers, processors, strict=False):
+                os.sched_setaffinity(worker.pid, {processor})

@@ -55,7 +55,7 @@ FULL = Scale(
     tcp_idle=5_000,
 )
 
-#: At most a minute on two cores.
+#: At most a minute for each group of figures on two cores, with no peers installed.
 QUICK = Scale(
     rounds=2,
     batch=120_000,

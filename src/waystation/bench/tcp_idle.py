@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import uvloop
 from waystation import Bus
 
 from .asking import until_told
-from .contenders import BARE, BUS, Contender, ask
+from .contenders import BARE, BUS, Contender, ask_in_turn
 from .processes import Channel, Worker
 from .report import Figure, MeasurementFailed, percentile, summarise
 from .scale import Scale
@@ -39,11 +39,11 @@ def idle(scale: Scale) -> Iterator[Figure]:
         for _ in range(scale.rounds):
             bare_sizes.append(_kib_each(BARE, count))
             with _answering(BUS) as (server, port):
-                alone.append(_p99_us(port, scale.tcp_in_turn))
+                alone.append(_p99_us(server, port, scale.tcp_in_turn))
                 before_kib = rss_kib(server.pid)
                 with _idle_clients(BUS, port, count):
                     sizes.append((rss_kib(server.pid) - before_kib) / count)
-                    busy.append(_p99_us(port, scale.tcp_in_turn))
+                    busy.append(_p99_us(server, port, scale.tcp_in_turn))
     yield summarise("tcp.idle_kib", f"KiB each of {count:,} idle connections", sizes, limits=bare_sizes)
     yield summarise("tcp.idle.p99_us", f"µs, p99 beside {count:,} idle connections", busy, limits=alone)
 
@@ -123,9 +123,8 @@ def _kib_each(contender: Contender, count: int) -> float:
             return (rss_kib(server.pid) - before_kib) / count
 
 
-def _p99_us(port: int, total: int) -> float:
-    latencies: Sequence[float] = ask(BUS, "ask-in-turn", port, total=total)
-    return percentile(latencies, 0.99)
+def _p99_us(server: Worker, port: int, total: int) -> float:
+    return percentile(ask_in_turn(BUS, server, port, total), 0.99)
 
 
 @contextmanager

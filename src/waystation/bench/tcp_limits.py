@@ -58,19 +58,18 @@ def ask_together(channel: Channel, port: int, total: int, in_flight: int) -> Non
 
 
 def take(channel: Channel, port: int, total: int) -> None:
-    """Say the port, take all orders, and say when the last one was there, in ns."""
+    """Say the port, take all orders, say when the last one was there, in ns, and stay until told to end."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
         taker = _Taker(total, loop.create_future())
-        async with (
-            await loop.create_server(lambda: taker, HOST, port) as server,
-            asyncio.timeout(SILENCE_S_MAX),
-        ):
+        async with await loop.create_server(lambda: taker, HOST, port) as server:
             channel.say(server.sockets[0].getsockname()[1])
-            taken_ns = await taker.taken_ns
-        taker.tally.check(total)
-        channel.say(taken_ns)
+            async with asyncio.timeout(SILENCE_S_MAX):
+                taken_ns = await taker.taken_ns
+            taker.tally.check(total)
+            channel.say(taken_ns)
+            await until_told(channel)
 
     uvloop.run(main())
 

@@ -71,7 +71,7 @@ def ask_together(channel: Channel, port: int, total: int, in_flight: int) -> Non
 
 
 def take(channel: Channel, port: int, total: int) -> None:
-    """Say the port, handle all orders, and say when the last one was, in ns."""
+    """Say the port, handle all orders, say when the last one was, in ns, and stay until told to end."""
 
     async def main() -> None:
         own = port or free_port()
@@ -89,8 +89,9 @@ def take(channel: Channel, port: int, total: int) -> None:
             async with asyncio.timeout(SILENCE_S_MAX):
                 await arrived.wait()
             taken_ns = time.monotonic_ns()
+            tally.check(total)
             channel.say(taken_ns)
-        tally.check(total)
+            await asking.until_told(channel)
 
     uvloop.run(main())
 

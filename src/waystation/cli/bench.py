@@ -10,12 +10,15 @@ import typer
 
 def bench(
     group: Annotated[
-        str | None, typer.Argument(metavar="[GROUP]", help="Only 'memory' or 'sqlite'.", show_default=False)
+        str | None,
+        typer.Argument(metavar="[GROUP]", help="Only 'memory', 'sqlite' or 'tcp'.", show_default=False),
     ] = None,
     only: Annotated[
         str | None, typer.Option(metavar="NAME", help="Only the figure of this name.", show_default=False)
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer and smaller runs: at most a minute.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer and smaller runs: at most a minute for each group.")
+    ] = False,
     json: Annotated[
         Path | None,
         typer.Option(

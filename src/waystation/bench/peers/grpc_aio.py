@@ -7,8 +7,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
+import uvloop
 from grpc import aio
 
+from ..processes import EXIT_S_MAX
 from .parts import Answer, Ask, AsyncParts, Take, Tell
 
 HOST = "127.0.0.1"
@@ -76,7 +78,7 @@ async def _serving(methods: dict[str, Any], port: int) -> AsyncIterator[int]:
     own = server.add_insecure_port(f"{HOST}:{port}")
     await server.start()
     yield own
-    await server.stop(None)
+    await server.stop(EXIT_S_MAX)
 
 
-PARTS = AsyncParts(GrpcEnds())
+PARTS = AsyncParts(GrpcEnds(), uvloop.run)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import nats
+import uvloop
 
 from ..processes import SILENCE_S_MAX
 from .parts import Answer, Ask, AsyncParts, Take, Tell
@@ -78,4 +79,4 @@ async def _subscribed(subject: str, handle: Any, port: int) -> AsyncIterator[Non
         yield
 
 
-PARTS = AsyncParts(NatsEnds())
+PARTS = AsyncParts(NatsEnds(), uvloop.run)

@@ -39,7 +39,7 @@ class Parts(Protocol):
         ...
 
     def take(self, channel: Channel, port: int, total: int) -> None:
-        """Say the port, take all orders, and say when the last one was there, in ns."""
+        """Say the port, take all orders, say when the last one was there, in ns, and stay until told to end."""
         ...
 
     def tell(self, channel: Channel, port: int, total: int) -> None:
@@ -103,7 +103,7 @@ class AsyncParts:
         self._run(self._ask_together(channel, port, total, in_flight))
 
     def take(self, channel: Channel, port: int, total: int) -> None:
-        """Say the port, take all orders, and say when the last one was there, in ns."""
+        """Say the port, take all orders, say when the last one was there, in ns, and stay until told to end."""
         self._run(self._take(channel, port, total))
 
     def tell(self, channel: Channel, port: int, total: int) -> None:
@@ -135,12 +135,14 @@ class AsyncParts:
     async def _take(self, channel: Channel, port: int, total: int) -> None:
         arrived = asyncio.Event()
         taker = Taker(total, arrived.set)
-        async with self._ends.taking(taker.take, port) as own, asyncio.timeout(SILENCE_S_MAX):
+        async with self._ends.taking(taker.take, port) as own:
             channel.say(own)
-            await arrived.wait()
+            async with asyncio.timeout(SILENCE_S_MAX):
+                await arrived.wait()
             taken_ns = time.monotonic_ns()
-        taker.tally.check(total)
-        channel.say(taken_ns)
+            taker.tally.check(total)
+            channel.say(taken_ns)
+            await asking.until_told(channel)
 
     async def _tell(self, channel: Channel, port: int, total: int) -> None:
         encode = msgspec.json.Encoder().encode

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import uvloop
 import zmq
 from zmq.asyncio import Context
 
@@ -90,4 +91,4 @@ async def _bound(socket: Any, serving: Any) -> AsyncIterator[int]:
     await asyncio.wait([task])
 
 
-PARTS = AsyncParts(ZmqEnds())
+PARTS = AsyncParts(ZmqEnds(), uvloop.run)

@@ -65,7 +65,7 @@ class ZmqParts:
             channel.say(total * _NS_PER_S / (times_ns[-1] - times_ns[0]))
 
     def take(self, channel: Channel, port: int, total: int) -> None:
-        """Say the port, take all orders, and say when the last one was there, in ns."""
+        """Say the port, take all orders, say when the last one was there, in ns, and stay until told to end."""
         decode = msgspec.json.Decoder(Order).decode
         tally = Tally()
         with _socket(zmq.PULL) as socket:
@@ -75,6 +75,7 @@ class ZmqParts:
             taken_ns = time.monotonic_ns()
         tally.check(total)
         channel.say(taken_ns)
+        channel.wait()
 
     def tell(self, channel: Channel, port: int, total: int) -> None:
         """Send all orders; say when the first one began, in ns."""
