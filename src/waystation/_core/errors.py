@@ -119,7 +119,7 @@ class Disconnected(TransportError):
 
 
 class Refused(Disconnected):
-    """The peer does not let this program in: its certificate, its token or its version is not right. Say which and how."""
+    """The peer does not let this program in: its certificate, its token or its version is not right."""
 
     retryable = False
 

@@ -70,6 +70,7 @@ class RemoteFeed:
             answer = await self._link.ask(make)
         except BaseException:
             self._link.remove_channel(channel)
+            self._link.request(lambda seq, answered: Close(seq, answered, channel), lambda _: None)
             raise
         if isinstance(answer, Failed):
             self._link.remove_channel(channel)

@@ -79,6 +79,7 @@ class Session:
         self.channels: dict[int, ServedChannel] = {}
         self._transport, self._intake, self._services = transport, intake, services
         self._loop = asyncio.get_running_loop()
+        self._opening: set[int] = set()  # channels
         self.received = 0
         self._ahead: set[int] = set()
         self._early_sends: list[tuple[int, Send]] = []
@@ -284,8 +285,13 @@ class Session:
             ordered=frame.ordered,
             temporary=frame.temporary,
         )
-        feed = await self._transport.open_feed(subscription)
-        if self._closed:
+        self._opening.add(number)
+        try:
+            feed = await self._transport.open_feed(subscription)
+        finally:
+            wanted = number in self._opening and not self._closed
+            self._opening.discard(number)
+        if not wanted:
             await feed.close()
             return
         self.channels[number] = ServedChannel(
@@ -293,6 +299,7 @@ class Session:
         )
 
     async def _close_channel(self, number: int) -> None:
+        self._opening.discard(number)
         channel = self.channels.pop(number, None)
         if channel is not None:
             await channel.close()

@@ -35,6 +35,7 @@ from .receiver import Receiver
 from .resolve import Routes, find_transport
 from .router import Router
 from .sender import Sender
+from .serving import Serving, serving
 
 F = TypeVar("F", bound=Callable[[], object])
 Q = TypeVar("Q")
@@ -246,6 +247,28 @@ class Bus(Sender, Router):
                 host, port = parse_address(health, name="health")
                 await stack.enter_async_context(answering(host, port, self._probe, clock=self._clock))
             return await run_until_stopped(self, drain_s)
+
+    @asynccontextmanager
+    async def serving(self, listen: str) -> AsyncIterator[str]:
+        """Let other processes use this bus's medium: `async with bus.serving("tcp://127.0.0.1:7400"):`.
+
+        Connects, if need be. They make a `Bus` of the URL that this yields, and have what its medium has. At the end
+        they may finish what is under way.
+
+        Args:
+            listen: Where, and who is let in: `tcp://0.0.0.0:7400?tls_cert=FILE&tls_key=FILE&token_file=FILE`.
+
+        Raises:
+            ConfigurationError: Nobody can listen there, or it would let in strangers; or the bus has several URLs.
+        """
+        async with AsyncExitStack() as stack:
+            if self._connection is None:
+                await stack.enter_async_context(self)
+            yield await stack.enter_async_context(serving(self._only, listen))
+
+    async def serve(self, listen: str, *, drain: Duration = DRAIN_S) -> None:
+        """Serve, as `serving`, until SIGTERM or SIGINT; a second signal cuts off what clients have begun."""
+        await run_until_stopped(Serving(self, listen), seconds(drain, name="drain"))
 
     async def release_process(self, pid: int) -> int:
         """Give to others at once what a dead process of this machine held; return how many leases that were.

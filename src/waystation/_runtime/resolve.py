@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from typing import Any, cast
 
 from .._core.errors import ConfigurationError
-from .._core.ports import Clock, Transport
+from .._core.ports import Clock, Gate, Transport
 from .._core.topic import check_pattern, covers, most_specific, overlap
 from .._core.url import TransportURL, did_you_mean, parse_url
 
@@ -32,6 +32,21 @@ def find_transport(url: TransportURL, *, clock: Clock) -> Transport:
     """
     build = _factory(url.scheme)
     return cast("Transport", build(url, clock=clock))
+
+
+def find_gate(url: TransportURL) -> Gate:
+    """Build what serves a transport at a URL's address. No I/O.
+
+    Raises:
+        ConfigurationError: Nothing listens by this scheme, or the URL has an option that does not fit.
+    """
+    build = getattr(import_module(_OURS[url.scheme]), "gate", None) if url.scheme in _OURS else None
+    if build is None:
+        raise ConfigurationError(
+            f"nobody can listen at {url}: a server's address is a URL such as tcp://127.0.0.1:7400 or "
+            "unix:///run/shop.sock"
+        )
+    return cast("Gate", build(url))
 
 
 def _factory(scheme: str) -> Any:

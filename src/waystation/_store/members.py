@@ -12,16 +12,27 @@ from .rows import fetch
 
 
 def announce(connection: apsw.Connection, owner: str, members: Sequence[MemberInfo], now: float) -> None:
-    """Replace what one process has said of its subscriptions.
+    """Replace what one process has said of its subscriptions, or of those of others that it serves.
 
     Args:
         owner: The process, by a name that begins with its id and a dash.
     """
-    connection.execute("DELETE FROM bus_member WHERE owner = ?", (owner,))
+    connection.execute(
+        "DELETE FROM bus_member WHERE owner = ?1 OR substr(owner, 1, length(?1) + 1) = ?1 || '/'", (owner,)
+    )
     connection.executemany(
         "INSERT INTO bus_member VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         [
-            (owner, each.group, each.pattern, each.pid, each.state, each.reason, each.since, now)
+            (
+                f"{owner}/{each.pid}",
+                each.group,
+                each.pattern,
+                each.pid,
+                each.state,
+                each.reason,
+                each.since,
+                now,
+            )
             for each in members
         ],
     )

@@ -14,6 +14,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 import msgspec
 
 from .._core.duration import unix_time
+from .._core.errors import ConfigurationError
 from .._core.inspection import (
     DeadInfo,
     GroupInfo,
@@ -261,10 +262,18 @@ def start_to_wire(start: Start) -> WireStart:
 
 
 def start_of(start: WireStart) -> Start:
-    """Return a start position as it came. Whether a word is one is checked where it is used."""
+    """Return a start position as it came.
+
+    Raises:
+        ConfigurationError: It is a word that is none.
+    """
     if isinstance(start, float):
         return datetime.fromtimestamp(start, UTC)
-    return start  # type: ignore[return-value]  # any text: the transport refuses what it does not know
+    if isinstance(start, int):
+        return start
+    if start not in ("earliest", "new"):
+        raise ConfigurationError(f"start={start!r} is no place: write 'earliest', 'new', an offset or a time")
+    return "new" if start == "new" else "earliest"
 
 
 def subscription_to_wire(subscription: Subscription) -> WireSubscription:

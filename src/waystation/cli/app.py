@@ -8,7 +8,21 @@ import typer
 
 from waystation import __version__
 
-from . import bench, conform, dead, demo, doctor, inspection, publish, replay, request, run, schedule, tail
+from . import (
+    bench,
+    conform,
+    dead,
+    demo,
+    doctor,
+    inspection,
+    publish,
+    replay,
+    request,
+    run,
+    schedule,
+    serve,
+    tail,
+)
 from .framework import Command, Commands
 from .output import say
 
@@ -50,6 +64,7 @@ def build() -> typer.Typer:
     app.callback()(_options)
     run_it, look, repair, measure = "Run", "Look", "Repair", "Measure"
     app.command("run", cls=Command, rich_help_panel=run_it)(run.run)
+    app.command("serve", cls=Command, rich_help_panel=run_it)(serve.serve)
     app.command("demo", cls=Command, rich_help_panel=run_it)(demo.demo)
     app.command("publish", cls=Command, rich_help_panel="Send")(publish.publish)
     app.command("send", cls=Command, rich_help_panel="Send")(publish.send)

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -85,15 +85,18 @@ def run(
     )
 
 
-def _run_here(bus: Bus, drain_s: float, health: str | None) -> ExitCode:
-    """Run a bus in this process, on uvloop where it is installed."""
+def loops() -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return what makes event loops: uvloop where it is installed."""
     try:
         import uvloop
     except ModuleNotFoundError:
-        loops = asyncio.new_event_loop
-    else:
-        loops = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=loops) as runner:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+def _run_here(bus: Bus, drain_s: float, health: str | None) -> ExitCode:
+    """Run a bus in this process."""
+    with asyncio.Runner(loop_factory=loops()) as runner:
         abandoned = runner.run(bus.run(drain=drain_s, health=health))
     return ExitCode.ABANDONED if abandoned else ExitCode.OK
 

@@ -182,5 +182,5 @@ class Leaving(Suite):
 
     def bus(self) -> tuple[EmbeddedBus, VirtualClock]:
         """Make a bus on the transport, and its clock."""
-        clock = VirtualClock()
+        clock = self.clock()
         return EmbeddedBus.over(self.make(clock), clock=clock), clock

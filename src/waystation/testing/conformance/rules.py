@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias
@@ -110,6 +111,9 @@ class Subject(Protocol):
     def capabilities(self) -> Capabilities:
         """What its transport claims."""
 
+    def surroundings(self) -> AbstractAsyncContextManager[None]:
+        """What is there while a test runs."""
+
 
 def rule(number: int, *needs: Need) -> Callable[[Test], Test]:
     """Tie a test to its rule.
@@ -132,7 +136,8 @@ def rule(number: int, *needs: Need) -> Callable[[Test], Test]:
                 if not getattr(self.capabilities, need):
                     pytest.skip(f"{self.capabilities.name} does not claim {need!r}")
             try:
-                await test(self, *arguments, **named)
+                async with self.surroundings():
+                    await test(self, *arguments, **named)
             except pytest.skip.Exception as skipped:
                 pytest.fail(f"{self.capabilities.name} claims what {mark.rule.name} is about: {skipped}")
 

@@ -149,7 +149,7 @@ class Running(Suite):
         self, retry: RetryPolicy, *, jitter: float = 0.0
     ) -> AsyncIterator[tuple[EmbeddedBus, VirtualClock, Callable[[Callable[[_Order], None]], object]]]:
         """Give a bus on the transport, its clock, and what declares a plain function as the handler of orders."""
-        clock = VirtualClock()
+        clock = self.clock()
         bus = EmbeddedBus.over(self.make(clock), clock=clock, jitter=jitter)
 
         def handle(function: Callable[[_Order], None]) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from ..._core.delivery import ACCEPT, Durability
-from ..clock import VirtualClock
 from ..embedded import EmbeddedBus
 from .rules import rule
 from .world import PATIENCE_S, TOPIC, Suite, World, ids
@@ -70,7 +69,7 @@ class Surviving(Suite):
         assert _resident_bytes() - memory < _GROWTH_BYTES
 
     async def _connect(self, times: int) -> None:
-        clock = VirtualClock()
+        clock = self.clock()
         transport = self.make(clock)
         for number in range(times):
             await transport.open()
@@ -88,7 +87,7 @@ class Surviving(Suite):
     @rule(45)
     async def test_c45_a_bus_that_was_used_leaves_nothing_behind(self) -> None:
         """With handlers, a receiver that nobody closed, and requests that nobody answered."""
-        clock = VirtualClock()
+        clock = self.clock()
         transport = self.make(clock)
         before: tuple[int, int, int] | None = None
         for _ in range(20):

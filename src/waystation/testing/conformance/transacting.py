@@ -11,7 +11,6 @@ from waystation import RetryPolicy, Transaction
 
 from ..._core.delivery import ACCEPT, Delivery
 from ..._core.ports import Feed, Transactional, TransportTransaction
-from ..clock import VirtualClock
 from ..embedded import EmbeddedBus
 from .rules import rule
 from .world import GROUP, PATIENCE_S, TOPIC, Suite, World, ids
@@ -32,7 +31,7 @@ class Transacting(Suite):
     @rule(26)
     async def test_c26_ten_deliveries_of_one_message_have_one_effect(self) -> None:
         """One by one and together."""
-        clock = VirtualClock()
+        clock = self.clock()
         bus = EmbeddedBus.over(self.make(clock), clock=clock)
         ended = asyncio.Event()
 
@@ -66,7 +65,7 @@ class Transacting(Suite):
     @rule(26)
     async def test_c26_an_attempt_that_failed_leaves_no_effect_and_no_mark(self) -> None:
         """So that the next one has its effect, once."""
-        clock = VirtualClock()
+        clock = self.clock()
         bus = EmbeddedBus.over(self.make(clock), clock=clock)
         attempts: list[int] = []
 

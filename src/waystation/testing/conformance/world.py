@@ -162,6 +162,15 @@ class Suite:
         """
         return EmbeddedBus(self.url, clock=clock).transport
 
+    @asynccontextmanager
+    async def surroundings(self) -> AsyncIterator[None]:
+        """Keep up what a test needs around it, such as a server, on the event loop of the test; here: nothing."""
+        yield
+
+    def clock(self) -> VirtualClock:
+        """Return the clock of a test that brings none: a new one, unless what is around it has one already."""
+        return VirtualClock()
+
     @property
     def capabilities(self) -> Capabilities:
         """What the transport claims before it is opened."""
@@ -170,7 +179,7 @@ class Suite:
     @asynccontextmanager
     async def world(self, *, clock: VirtualClock | None = None) -> AsyncIterator[World]:
         """Open a transport."""
-        clock = clock or VirtualClock()
+        clock = clock or self.clock()
         async with AsyncExitStack() as stack:
             world = World(self.make(clock), clock)
             stack.push_async_callback(world.close)

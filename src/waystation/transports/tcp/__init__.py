@@ -1,7 +1,7 @@
 """`tcp://` and `unix://`: straight from process to process. Sockets, addresses, TLS and tokens around `_peer`.
 
-`tcp://host:7400` uses what another process serves there; `tcp://127.0.0.1:7400?listen` is the other end: a bus on a medium
-in its own memory that others can use. What a stored medium is served with is `gate`.
+`tcp://host:7400` uses what another process serves there; `tcp://127.0.0.1:7400?listen` is the other end: a bus on a
+medium in its own memory that others can use. What serves any other medium is a `gate`.
 """
 
 from __future__ import annotations
