@@ -232,6 +232,24 @@ class LeaseReleaser(Protocol):
         """
 
 
+class Gate(Protocol):
+    """Lets other processes use a transport of this one, at an address."""
+
+    @property
+    def address(self) -> str:
+        """Where it is reached, as a URL for clients; of a port that the system chooses, once it is open."""
+
+    async def open(self, transport: Transport, /) -> None:
+        """Begin to serve a transport that is open. May be called again after `close`.
+
+        Raises:
+            ConfigurationError: Nobody can listen at the address.
+        """
+
+    async def close(self) -> None:
+        """Let clients finish what is under way, and leave. May be called twice."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recurrence:
     """What recurs: all that declare the same are one.

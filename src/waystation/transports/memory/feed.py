@@ -133,6 +133,10 @@ class GroupFeed:
 
     async def close(self) -> None:
         """Give back what is not settled. May be called twice, also while `receive` waits: it raises then."""
+        self.end()
+
+    def end(self) -> None:
+        """See `close`."""
         if self._closed:
             return
         self._closed = True

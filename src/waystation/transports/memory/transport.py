@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ..._core.capabilities import Capabilities
@@ -31,9 +31,10 @@ from ..._core.limits import (
     MEMBER_LEASE_S,
     MEMORY_DEDUPE_KEYS_MAX,
     MEMORY_TOPIC_MESSAGES_MAX,
+    TEMPORARY_GROUP_LEASE_S,
 )
 from ..._core.message import Message
-from ..._core.ports import Clock, Feed, Recurrence, Start, Subscription, Timer, Topology
+from ..._core.ports import Clock, Feed, Gate, Recurrence, Start, Subscription, Timer, Topology
 from ..._core.run import MessageRun
 from ..._core.topic import check_name, is_pattern, is_reply_address, matches
 from ..._core.url import TransportURL
@@ -44,7 +45,8 @@ from .log import Log
 from .place import Place
 from .schedule import Calendar, Schedule
 
-_CAPABILITIES = Capabilities(
+#: What it gives.
+CAPABILITIES = Capabilities(
     name="memory",
     send=Durability.RECEIVED,
     groups=True,
@@ -73,15 +75,26 @@ def transport(url: TransportURL, *, clock: Clock) -> MemoryTransport:
 
 
 class MemoryTransport:
-    """Topics, groups and deliveries as Python objects; for one event loop."""
+    """Topics, groups and deliveries as Python objects; for one event loop.
 
-    def __init__(self, clock: Clock) -> None:
+    Args:
+        gate: By which other processes use it while it is open; then `capabilities` says so.
+    """
+
+    def __init__(
+        self, clock: Clock, *, capabilities: Capabilities = CAPABILITIES, gate: Gate | None = None
+    ) -> None:
         self.clock = clock
+        self._capabilities = capabilities
+        self._gate = gate
         self._is_open = False
         self._logs: dict[str, Log] = {}
         self._mailboxes: dict[str, Mailbox] = {}
         self._subscriptions: dict[tuple[str, str], Subscription] = {}
         self._feeds: list[GroupFeed] = []
+        self._temporary: dict[
+            str, float
+        ] = {}  # groups of one instance each, and until when, by the monotonic clock
         self._schedule = Schedule()
         self._calendar = Calendar()
         self._dead = DeadLetters()
@@ -94,15 +107,23 @@ class MemoryTransport:
     @property
     def capabilities(self) -> Capabilities:
         """Facts."""
-        return _CAPABILITIES
+        return self._capabilities
 
     async def open(self) -> None:
         """Begin, or go on where `close` ended."""
         self._is_open = True
         self._look_around()
+        if self._gate is not None:
+            try:
+                await self._gate.open(self)
+            except BaseException:
+                await self.close()
+                raise
 
     async def close(self) -> None:
         """Close every feed. Messages and places stay in the object."""
+        if self._gate is not None:
+            await self._gate.close()
         self._is_open = False
         feeds: list[Feed] = [*self._feeds, *self._mailboxes.values()]
         for feed in feeds:
@@ -127,6 +148,8 @@ class MemoryTransport:
             if matches(pattern, log.name):
                 self._join(log, group, log.position(subscription.start), ordered=subscription.ordered)
         self._subscriptions[group, pattern] = subscription
+        if subscription.temporary and group not in self._temporary:
+            self._keep([group])
 
     def _log(self, name: str) -> Log:
         """Return a topic's log. Groups whose pattern fits a new one read it from its beginning."""
@@ -301,6 +324,8 @@ class MemoryTransport:
         for place in self._places():
             self.ring_at(place.tick(now))
             place.wake_if_ready()
+        for group in [group for group, end in self._temporary.items() if end <= now]:
+            self._forget_group(group)
         self._ring_for_schedule()
 
     def _ring_for_schedule(self) -> None:
@@ -315,6 +340,7 @@ class MemoryTransport:
     async def announce(self, said: Sequence[MemberInfo], /) -> Sequence[str]:
         """Say how this process's subscriptions are, in place of what it said before; return groups that are gone."""
         self._members = [replace(member, heard=self.clock.time()) for member in said]
+        self._keep(member.group for member in said if member.group in self._temporary)
         known = {group for group, _ in self._subscriptions}
         return [group for group in dict.fromkeys(member.group for member in said) if group not in known]
 
@@ -410,8 +436,18 @@ class MemoryTransport:
 
     async def remove_group(self, group: str) -> bool:
         """Forget a group with its place, retries and dead letters; False if there is none. Its feeds are closed."""
+        return self._forget_group(group)
+
+    def _keep(self, groups: Iterable[str]) -> None:
+        """Keep groups of one instance each for a while."""
+        end = self.clock.monotonic() + TEMPORARY_GROUP_LEASE_S
+        self._temporary.update(dict.fromkeys(groups, end))
+        self.ring_at(end)
+
+    def _forget_group(self, group: str) -> bool:
         for feed in [feed for feed in self._feeds if feed.group == group]:
-            await feed.close()
+            feed.end()
+        self._temporary.pop(group, None)
         places = self._places(group)
         for place in places:
             del place.log.places[group]
@@ -422,7 +458,9 @@ class MemoryTransport:
 
     async def facts(self) -> dict[str, str]:
         """Return what there is, and where it lives."""
+        served = {} if self._gate is None else {"served at": self._gate.address}
         return {
+            **served,
             "kept in": "this process's memory; nothing outlives it",
             "durability of a send": Durability.RECEIVED.name,
             "topics": str(len(self._logs)),
