@@ -19,7 +19,7 @@ NAMES = [
     *("sqlite.durable.batch", "sqlite.durable.concurrent", "sqlite.durable.1k"),
     *("sqlite.latency.p50_ms", "sqlite.latency.p99_ms", "sqlite.idle.cpu", "sqlite.backlog.ratio", "rss_mib"),
     *("tcp.rtt.sequential", "tcp.rtt.pipelined", "tcp.oneway.batch", "tcp.oneway.concurrent"),
-    *("tcp.idle_kib", "tcp.idle.p99_us"),
+    *("tcp.served.ratio", "tcp.idle_kib", "tcp.idle.p99_us"),
 ]
 
 

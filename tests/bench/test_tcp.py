@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from waystation.bench import peers, tcp, tcp_idle
+from waystation.bench import peers, tcp, tcp_idle, tcp_served
 from waystation.bench.contenders import BUS, told_per_s
 from waystation.bench.processes import Worker
 from waystation.bench.report import Figure, MeasurementFailed
@@ -44,6 +44,12 @@ def test_publishing_from_many_tasks_stands_beside_its_limit() -> None:
     (figure,) = tcp.oneway_concurrent(TINY)
     assert figure.value > 0
     assert figure.ratio is not None
+
+
+def test_a_served_store_stands_beside_the_same_one_in_the_file_system() -> None:
+    (figure,) = tcp_served.served_ratio(TINY)
+    assert figure.value > 0
+    assert figure.unit.endswith("messages/s of sqlite.durable.batch")
 
 
 def test_idle_connections_are_counted_and_an_honest_client_is_timed_beside_them() -> None:

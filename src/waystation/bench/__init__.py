@@ -18,7 +18,7 @@ from rich.console import Console
 
 from waystation import ConfigurationError
 
-from . import memory, sqlite, tcp, tcp_idle
+from . import memory, sqlite, tcp, tcp_idle, tcp_served
 from .processes import ended_in_order
 from .report import Figure, MeasurementFailed, peer_lines, to_json, to_table
 from .scale import FULL, QUICK, Scale
@@ -50,6 +50,7 @@ GROUPS = {
         Measurement(("tcp.rtt.pipelined",), tcp.rtt_pipelined),
         Measurement(("tcp.oneway.batch",), tcp.oneway_batch),
         Measurement(("tcp.oneway.concurrent",), tcp.oneway_concurrent),
+        Measurement(("tcp.served.ratio",), tcp_served.served_ratio),
         Measurement(("tcp.idle_kib", "tcp.idle.p99_us"), tcp_idle.idle),
     ),
 }

@@ -104,6 +104,18 @@ def backlog(scale: Scale) -> Iterator[Figure]:
     )
 
 
+def durable_per_s(url: str, total: int, publisher: str, **arguments: Any) -> float:
+    """Return the messages per second from the first one's publishing until all are handled and settled."""
+    task = {"url": url, "total": total}
+    with Worker("handle-all", **task) as consumer, Worker(publisher, **task, **arguments) as producer:
+        consumer.answer()
+        producer.answer()
+        producer.go()
+        started_ns = producer.answer()
+        rate: float = total * _NS_PER_S / (consumer.answer() - started_ns)
+        return rate
+
+
 def _throughput(
     name: str, scale: Scale, total: int, body_bytes: int, publisher: str, **arguments: Any
 ) -> Figure:
@@ -112,19 +124,8 @@ def _throughput(
         with scratch_folder() as folder:
             raw.append(limits.log_rate(folder, total, body_bytes))
         with scratch_folder() as folder:
-            runs.append(_rate(folder, total, publisher, **arguments))
+            runs.append(durable_per_s(_url(folder), total, publisher, **arguments))
     return summarise(name, "messages/s", runs, limits=raw, peers=DURABLE_PEERS)
-
-
-def _rate(folder: Path, total: int, publisher: str, **arguments: Any) -> float:
-    task = {"url": _url(folder), "total": total}
-    with Worker("handle-all", **task) as consumer, Worker(publisher, **task, **arguments) as producer:
-        consumer.answer()
-        producer.answer()
-        producer.go()
-        started_ns = producer.answer()
-        rate: float = total * _NS_PER_S / (consumer.answer() - started_ns)
-        return rate
 
 
 def _latencies_ms(folder: Path, total: int) -> list[float]:
