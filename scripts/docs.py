@@ -33,7 +33,7 @@ from waystation._core.capabilities import FACTS, Capabilities
 from waystation.cli.app import build
 from waystation.testing import conformance
 
-from . import measured
+from . import measured, wire
 
 ROOT = Path(__file__).parent.parent
 
@@ -106,6 +106,7 @@ def generated(name: str) -> str:
         "exit-codes": exit_codes,
         "rules": conformance_rules,
         "campaign": measured.campaign,
+        **wire.PARTS,
     }
     return parts[name]()
 

@@ -140,11 +140,19 @@ def _packed(draw: st.DrawFn) -> Packed:
     return pack(MessageRun(draw(message), ids, bodies, keys))
 
 
+@st.composite
+def _deliveries(draw: st.DrawFn) -> Deliver:
+    """Deliveries, all with their attempts or none."""
+    batch = draw(_packed())
+    attempts = list(range(1, len(batch) + 1)) if draw(st.booleans()) else []
+    return Deliver(1, 90, batch, attempts, draw(st.dictionaries(st.integers(0, 3), _WORDS)))
+
+
 def _values(kind: Any) -> st.SearchStrategy[Any]:
     """What fits a type, as msgspec describes types: what a frame allows is written down once."""
     match kind:
-        case msgspec.inspect.StructType(cls=cls) if cls is Packed:
-            return _packed()
+        case msgspec.inspect.StructType(cls=cls) if cls in (Packed, Deliver):
+            return _packed() if cls is Packed else _deliveries()
         case msgspec.inspect.StructType() | msgspec.inspect.DataclassType():
             return st.builds(kind.cls, **{field.name: _values(field.type) for field in kind.fields})
         case msgspec.inspect.IntType():
@@ -160,10 +168,8 @@ def _values(kind: Any) -> st.SearchStrategy[Any]:
             return st.dictionaries(_values(kind.key_type), _values(kind.value_type), max_size=3)
         case msgspec.inspect.UnionType():
             return st.one_of(*map(_values, kind.types))
-        case msgspec.inspect.LiteralType():
-            return st.sampled_from(kind.values)
-        case msgspec.inspect.EnumType():
-            return st.sampled_from(kind.cls)
+        case msgspec.inspect.LiteralType(values=choices) | msgspec.inspect.EnumType(cls=choices):
+            return st.sampled_from(choices)
         case msgspec.inspect.RawType():
             return _ANYTHING.map(lambda value: msgspec.Raw(msgspec.msgpack.encode(value)))
     simple = {

@@ -351,6 +351,8 @@ def test_missing_fields_have_their_defaults() -> None:
         (16, [1, 1, [[["m", "t"]]]], "Send.batch"),
         (16, [1, 1, [[["m", "t", b""]] * (CREDIT_MESSAGES_MAX + 1)]], "Send.batch"),
         (16, b"\x93\x01\x01\x91\xdd\xff\xff\xff\xff", "Send.batch"),
+        (34, [1, 0, [[["m", "t", b""]]], [0]], "Deliver.attempts"),
+        (34, [1, 0, [[["m", "t", b""]]], [1, 1]], ""),
         (36, [1, 1, 1, [], [[1, "burn", 0.0, "", ""]]], "Settle.others"),
         (36, [1, 1, 1, [], [[1, "retry", float("nan"), "", ""]]], "Settle.others"),
         (36, [1, 1, 1, [], [[1, "retry", float("inf"), "", ""]]], "Settle.others"),

@@ -50,7 +50,13 @@ Ranges: TypeAlias = Annotated[list[tuple[Number, Number]], Each]
 
 
 class Frame(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What all frames are."""
+    """What all frames are.
+
+    Attributes:
+        seq: The number of the request, or of the one that this answers.
+        answered: The answers to all requests with lower numbers have come: they need not be kept.
+        channel: The channel's number.
+    """
 
     secrets: ClassVar[frozenset[str]] = frozenset()
     """Fields that no log may show."""
@@ -68,7 +74,12 @@ class Hello(Frame, frozen=True):
     """Client: who I am, and which session I would like to go on with.
 
     Attributes:
+        protocol: The word `waystation`.
         versions: The first and the last that it speaks.
+        features: What it has beyond the version, by names. There are none yet; unknown ones mean nothing.
+        name: The program, for people.
+        host: Its machine, as it calls itself.
+        pid: Its process there.
         token: What it may, as a secret; empty: nothing to show.
         session: The session to go on with; empty: a new one.
         channels: Of that session, each open channel with the number of the next delivery that it has not had.
@@ -95,9 +106,13 @@ class Welcome(Frame, frozen=True):
 
     Attributes:
         version: The one that is spoken from here on.
+        capabilities: What the served transport gives.
         session: Its secret name, for coming back.
         resumed: Whether the session that was asked for goes on.
-        received: Of that session, how many requests have come: the next has this number plus one.
+        received: Of that session, the number up to which all requests have come; 0 in a new one.
+        features: Those of the client's that it has too.
+        server: What it is, for people.
+        heartbeat_s: It says something at least this often, in seconds.
         frame_bytes_max: The longest payload that it takes.
         requests_max: Requests that may wait for their answers: a client that has more is sent away.
         bytes_max: Bytes of sent messages that may wait for their answers, but for one that is larger by itself.
@@ -143,19 +158,31 @@ class GoAway(Frame, frozen=True):
 
 
 class Ping(Frame, frozen=True):
-    """Either: say something."""
+    """Either: say something.
+
+    Attributes:
+        number: Comes back with the answer.
+    """
 
     number: Number = 0
 
 
 class Pong(Frame, frozen=True):
-    """Either: an answer to a `Ping`, with its number."""
+    """Either: an answer to a `Ping`.
+
+    Attributes:
+        number: That of the `Ping`.
+    """
 
     number: Number = 0
 
 
 class Send(Frame, frozen=True):
-    """Client: publish these messages. Answered by `Sent`, or by `Failed` if not one of them was stored."""
+    """Client: publish these messages. Answered by `Sent`, or by `Failed` if not one of them was stored.
+
+    Attributes:
+        batch: The messages, in order.
+    """
 
     seq: Number
     answered: Number
@@ -166,7 +193,7 @@ class Sent(Frame, frozen=True):
     """Server: what became of each message of a `Send`.
 
     Attributes:
-        durability: What is certain of all that are not among the failures.
+        durability: What is certain of all that are not among the failures, as a number of `Durability`.
         firsts: Of duplicates, by place in the batch: the id of the first message.
         failures: Of messages that were not stored, or of which that is unknown, by place in the batch: class and text.
     """
@@ -196,7 +223,10 @@ class Open(Frame, frozen=True):
 
     Attributes:
         channel: Its number, of the client's choice, new in the session.
-        group: Empty: a reply address.
+        pattern: The topics, or the reply address.
+        group: Empty: a reply address. What was delivered there is done with once `Credit` says that it has come.
+        ordered: Whether messages of one key come in order, also under retry.
+        temporary: Whether the group may be forgotten with its only member.
     """
 
     seq: Number
@@ -225,6 +255,8 @@ class Deliver(Frame, frozen=True):
     """Server: deliveries on a channel, numbered from `first` on.
 
     Attributes:
+        first: The number of the first.
+        batch: The messages, in the order of their numbers.
         attempts: One for each; empty: all are first attempts.
         errors: Of what cannot be handled although it arrived, by place in the batch: why.
     """
@@ -235,9 +267,23 @@ class Deliver(Frame, frozen=True):
     attempts: Annotated[list[Positive], Each] = []
     errors: Annotated[dict[Number, str], Each] = {}
 
+    def __post_init__(self) -> None:
+        """Refuse attempts that do not belong to the messages.
+
+        Raises:
+            ValueError: In a sentence.
+        """
+        if self.attempts and len(self.attempts) != len(self.batch):
+            raise ValueError("there is one attempt for each delivery, or none at all")
+
 
 class Ended(Frame, frozen=True):
-    """Server: nothing more comes on this channel, because of that error."""
+    """Server: nothing more comes on this channel, because of that error.
+
+    Attributes:
+        code: The name of its class.
+        text: What it says.
+    """
 
     channel: Number
     code: str
@@ -249,7 +295,7 @@ class Settle(Frame, frozen=True):
 
     Attributes:
         accepted: Ranges of numbers, first and past the last.
-        others: Number, kind (`retry`, `dead`, `release`), delay in seconds, reason, detail.
+        others: Number, how it ends, delay of a retry in seconds, reason, detail.
     """
 
     seq: Number
@@ -260,7 +306,11 @@ class Settle(Frame, frozen=True):
 
 
 class Extend(Frame, frozen=True):
-    """Client: keep the leases of deliveries, by ranges of numbers. Answered as `Settle` is."""
+    """Client: keep the leases of deliveries. Answered as `Settle` is.
+
+    Attributes:
+        ranges: Of numbers, first and past the last.
+    """
 
     seq: Number
     answered: Number
@@ -277,13 +327,21 @@ class Close(Frame, frozen=True):
 
 
 class Cancel(Frame, frozen=True):
-    """Client: I do not wait for that request's answer any more. What has begun may end all the same."""
+    """Client: I do not wait for that request's answer any more. It comes all the same, and what has begun may end.
+
+    Attributes:
+        request: The request's number.
+    """
 
     request: Number
 
 
 class Result(Frame, frozen=True):
-    """Server: a request's answer. What the value is follows from the request."""
+    """Server: a request's answer.
+
+    Attributes:
+        value: What it is follows from the request; nil: it was done.
+    """
 
     seq: Number
     value: msgspec.Raw = msgspec.Raw(b"\xc0")
@@ -293,8 +351,9 @@ class Failed(Frame, frozen=True):
     """Server: a request's answer: an error.
 
     Attributes:
-        code: The name of its class; see `failures`.
-        facts: Its attributes that matter.
+        code: The name of its class, or `internal`, or `sql`.
+        text: What it says.
+        facts: Its attributes that matter, as text.
         lost: Numbers of deliveries whose leases had ended.
     """
 
