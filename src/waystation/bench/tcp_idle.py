@@ -44,8 +44,8 @@ def idle(scale: Scale) -> Iterator[Figure]:
                 with _idle_clients(BUS, port, count):
                     sizes.append((rss_kib(server.pid) - before_kib) / count)
                     busy.append(_p99_us(server, port, scale.tcp_in_turn))
-    yield summarise("tcp.idle_kib", f"KiB each of {count:,} idle connections", sizes, limits=bare_sizes)
-    yield summarise("tcp.idle.p99_us", f"µs, p99 beside {count:,} idle connections", busy, limits=alone)
+    yield summarise("tcp.idle_kib", f"KiB each of {count:,} idle", sizes, limits=bare_sizes)
+    yield summarise("tcp.idle.p99_us", f"µs, beside {count:,} idle", busy, limits=alone)
 
 
 def hold(channel: Channel, port: int, count: int) -> None:
