@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from .elsewhere import ELSEWHERE
 from .engine import ENGINE
+from .wire import WIRE
 
-MUTANTS = (*ENGINE, *ELSEWHERE)
+MUTANTS = (*ENGINE, *ELSEWHERE, *WIRE)
 
 #: Known faults, and the names of the mutants that have them here.
 KNOWN: dict[str, tuple[str, ...]] = {

@@ -115,7 +115,7 @@ class ConnectionPair:
 
 _WORDS = st.text(max_size=8)
 _LEAVES = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | _WORDS | st.binary(max_size=8)
-_ANYTHING = st.recursive(
+ANYTHING = st.recursive(
     _LEAVES,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_WORDS, inner, max_size=3),
     max_leaves=8,
@@ -171,7 +171,7 @@ def _values(kind: Any) -> st.SearchStrategy[Any]:
         case msgspec.inspect.LiteralType(values=choices) | msgspec.inspect.EnumType(cls=choices):
             return st.sampled_from(choices)
         case msgspec.inspect.RawType():
-            return _ANYTHING.map(lambda value: msgspec.Raw(msgspec.msgpack.encode(value)))
+            return ANYTHING.map(lambda value: msgspec.Raw(msgspec.msgpack.encode(value)))
     simple = {
         "StrType": _WORDS,
         "BytesType": st.binary(max_size=8),

@@ -4,8 +4,8 @@
 
 Each vector has a `name`, the `bytes` in hexadecimal, and either the `frames` that they are, or the `error` with which
 they are refused. A payload is the array that MessagePack has; JSON lacks two things, so a binary is written as
-{"bin": hexadecimal} and a map as {"map": [[key, value], …]}. An error's `field` is empty where no field is at fault. Who
-reads them has heard nothing before, and takes frames of 1 MiB, and wholes of 66 MiB.
+{"bin": hexadecimal} and a map as {"map": [[key, value], …]}. An error's `field` is empty where no field is at fault.
+Who reads them has heard nothing before, and takes frames of 1 MiB, and wholes of 66 MiB.
 """
 
 from __future__ import annotations

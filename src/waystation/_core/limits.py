@@ -294,6 +294,10 @@ GREETING_BYTES_MAX: Final = 16 * 1024
 #: Longest payload that travels in parts, in bytes: a body of the maximum size, with its headers and all else.
 WHOLE_BYTES_MAX: Final = MESSAGE_BODY_BYTES_MAX + 2 * 1024 * 1024
 
+#: Values of MessagePack in a payload that travels in parts: a number or a word is a byte there and a hundred in memory.
+#: Batches have a few for each message; what is large in an honest one is its bodies.
+WHOLE_VALUES_MAX: Final = 256 * 1024
+
 #: Payloads of one connection that travel in parts at the same time.
 WHOLES_COUNT_MAX: Final = 4
 

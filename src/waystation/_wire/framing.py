@@ -25,7 +25,8 @@ from zlib import crc32
 import msgspec
 
 from .._core.errors import LocalProtocolError, RemoteProtocolError
-from .._core.limits import FRAME_BYTES_MAX, WHOLE_BYTES_MAX, WHOLES_COUNT_MAX
+from .._core.limits import FRAME_BYTES_MAX, WHOLE_BYTES_MAX, WHOLE_VALUES_MAX, WHOLES_COUNT_MAX
+from .counting import has_at_most
 from .frames import CODES, Frame
 
 #: A frame of an unknown type with this flag is skipped; without it, the connection ends.
@@ -228,6 +229,8 @@ class Decoder:
                 continue
             if kind.in_parts:
                 if (whole := self._part(kind, payload)) is not None:
+                    if not kind.keeps and not has_at_most(WHOLE_VALUES_MAX, whole):
+                        raise _too_many(kind)
                     frames.append(decode(kind.decoder, whole, kind.name))
                 continue
             frames.append(decode(kind.decoder, payload.tobytes() if kind.keeps else payload, kind.name))
@@ -278,6 +281,12 @@ class _Whole:
         self.kind = kind
         self.total = total
         self.come = bytearray()
+
+
+def _too_many(kind: _Kind) -> RemoteProtocolError:
+    return RemoteProtocolError(
+        f"{kind.name} has more than {WHOLE_VALUES_MAX:,} values in it: make several of it", code="limit"
+    )
 
 
 def _too_long(size: int, size_max: int) -> RemoteProtocolError:
