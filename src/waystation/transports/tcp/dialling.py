@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import itertools
 import socket
 import ssl
@@ -11,7 +10,9 @@ from collections.abc import Callable
 
 from ..._core.errors import Disconnected, Refused
 from ..._peer.line import Line
-from .options import Address, PeerOptions
+from ..._peer.options import Address
+from ..._peer.sockets import why_not_reached
+from .options import PeerOptions
 
 
 class Dialler:
@@ -45,7 +46,7 @@ class Dialler:
         except socket.gaierror as error:
             raise Disconnected(f"the name in {address} is not known: {error.strerror}") from None
         except OSError as error:
-            raise Disconnected(f"{address} cannot be reached: {_why(error)}") from None
+            raise Disconnected(f"{address} cannot be reached: {why_not_reached(error)}") from None
 
     async def _dial(self, address: Address, make: Callable[[], Line]) -> Line:
         loop, tls = asyncio.get_running_loop(), self._options.tls
@@ -57,11 +58,3 @@ class Dialler:
                 make, address.host, address.port, ssl=tls, server_hostname=name
             )
         return line
-
-
-def _why(error: OSError) -> str:
-    if error.errno in (errno.ECONNREFUSED, errno.ENOENT):
-        return "nobody listens there; is the server running? (waystation serve …, or a bus with ?listen)"
-    if error.errno == errno.EACCES:
-        return "this user may not use the socket"
-    return error.strerror or str(error) or type(error).__name__

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
-import socket
-import stat
-import tempfile
+from dataclasses import replace
 
 from ..._core.errors import ConfigurationError
 from ..._core.limits import DRAIN_S
 from ..._core.ports import Transport
 from ..._peer.server import PeerServer, Policy
-from .options import Address, ListenOptions
+from ..._peer.sockets import bind_path, why_not_listening
+from .options import ListenOptions
 
 #: Connections that the kernel keeps until they are accepted.
 _BACKLOG = 1024
@@ -51,7 +49,9 @@ class SocketGate:
             self._listener = await self._listen(server)
         except OSError as error:
             await server.close(0.0)
-            raise ConfigurationError(f"nobody can listen at {self._options.address}: {_why(error)}") from None
+            raise ConfigurationError(
+                f"nobody can listen at {self._options.address}: {why_not_listening(error)}"
+            ) from None
         self._server = server
 
     async def close(self, drain_s: float = DRAIN_S) -> None:
@@ -71,56 +71,11 @@ class SocketGate:
     async def _listen(self, server: PeerServer) -> asyncio.Server:
         loop, address, tls = asyncio.get_running_loop(), self._options.address, self._options.tls
         if address.path:
-            bound = _bind(address.path)
+            bound = bind_path(address.path)
             return await loop.create_unix_server(server.accept, sock=bound, ssl=tls, backlog=_BACKLOG)
         listener = await loop.create_server(
             server.accept, address.host, address.port, ssl=tls, backlog=_BACKLOG
         )
         port = listener.sockets[0].getsockname()[1]
-        self._address = Address(address.host, port)
+        self._address = replace(address, port=port)
         return listener
-
-
-def _bind(path: str) -> socket.socket:
-    """Return a socket at a path that only its owner may use, in place of what a dead process left there.
-
-    It is made in a folder that nobody else can enter, and then moved: at no moment is it open to others.
-
-    Raises:
-        OSError: Somebody listens there, or something else is there.
-    """
-    if os.path.lexists(path):
-        _check_abandoned(path)
-    with tempfile.TemporaryDirectory(prefix=".w", dir=os.path.dirname(path)) as folder:
-        bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            made = os.path.join(folder, "s")
-            bound.bind(made)
-            os.chmod(made, stat.S_IRUSR | stat.S_IWUSR)
-            os.rename(made, path)
-        except BaseException:
-            bound.close()
-            raise
-    bound.setblocking(False)
-    return bound
-
-
-def _check_abandoned(path: str) -> None:
-    if not stat.S_ISSOCK(os.lstat(path).st_mode):
-        raise FileExistsError(errno.EEXIST, "something that is no socket is there")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            return
-    raise OSError(errno.EADDRINUSE, "in use")
-
-
-def _why(error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return "the address is in use; another server may be running there"
-    if error.errno == errno.EADDRNOTAVAIL:
-        return "it is not an address of this machine"
-    if error.errno == errno.EACCES:
-        return "this user may not"
-    return error.strerror or str(error)

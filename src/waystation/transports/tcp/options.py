@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import ipaddress
 import ssl
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
-from urllib.parse import unquote
 
 from ..._core.duration import seconds
 from ..._core.errors import ConfigurationError
 from ..._core.limits import CONNECT_TIMEOUT_S, HEARTBEAT_S
 from ..._core.url import TransportURL
+from ..._peer.options import (
+    KNOWINGLY,
+    Address,
+    client_token,
+    heartbeat_s,
+    host_addresses,
+    insecure,
+    path_address,
+    server_tokens,
+)
 
 _CLIENT: Final = (
     "connect_timeout", "heartbeat", "insecure", "tls", "tls_ca", "tls_cert", "tls_key", "tls_name", "token",
@@ -29,31 +35,6 @@ _SERVER: Final = (
     "token",
     "token_file",
 )
-
-#: What `insecure=` must be, in words: nobody types that by accident.
-_KNOWINGLY: Final = "yes-i-know"
-
-#: Shortest token that a server takes, in characters: 16 random bytes in hexadecimal have 32.
-_TOKEN_CHARS_MIN: Final = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """One place: a host and a port, or the path of a socket."""
-
-    host: str = ""
-    port: int = 0
-    path: str = ""
-
-    def __str__(self) -> str:
-        if self.path:
-            return f"unix://{self.path}"
-        return f"tcp://[{self.host}]:{self.port}" if ":" in self.host else f"tcp://{self.host}:{self.port}"
-
-    @property
-    def is_local(self) -> bool:
-        """Whether it is this machine, for certain."""
-        return bool(self.path) or self.host == "localhost" or _is_loopback(self.host)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,21 +77,19 @@ def peer_options(url: TransportURL) -> PeerOptions:
     addresses = _addresses(url)
     options = url.options
     local = all(address.is_local for address in addresses)
-    insecure = _insecure(url)
-    tls = _client_tls(url, local=local, insecure=insecure)
-    tokens = _tokens(url)
-    if len(tokens) > 1:
-        raise ConfigurationError("a client shows one token; its token_file has several")
-    if tokens and tls is None and not local and not insecure:
+    knowingly = insecure(url)
+    tls = _client_tls(url, local=local, knowingly=knowingly)
+    token = client_token(url)
+    if token and tls is None and not local and not knowingly:
         raise ConfigurationError(f"{url}: a token is not sent to another machine without TLS")
     return PeerOptions(
         addresses=addresses,
         place=", ".join(map(str, addresses)),
         tls=tls,
         tls_name=options.get("tls_name"),
-        token=tokens[0] if tokens else "",
+        token=token,
         connect_timeout_s=seconds(options.get("connect_timeout", CONNECT_TIMEOUT_S), name="connect_timeout"),
-        heartbeat_s=_heartbeat(url),
+        heartbeat_s=heartbeat_s(url),
     )
 
 
@@ -124,107 +103,27 @@ def listen_options(url: TransportURL) -> ListenOptions:
     address, *others = _addresses(url)
     if others:
         raise ConfigurationError(f"{url} names several addresses: a server listens at one")
-    tls, tokens = _server_tls(url), _tokens(url)
-    if not (address.is_local or _insecure(url)):
+    tls, tokens = _server_tls(url), server_tokens(url)
+    if not (address.is_local or insecure(url)):
         missing = [] if tls else ["TLS (?tls_cert=FILE&tls_key=FILE)"]
         if not tokens and "tls_client_ca" not in url.options:
             missing.append("a token (?token_file=FILE) or the clients' certificates (?tls_client_ca=FILE)")
         if missing:
             raise ConfigurationError(
                 f"{url} can be reached from other machines and lacks {' and '.join(missing)}; to let in whoever comes, "
-                f"say ?insecure={_KNOWINGLY}"
+                f"say ?insecure={KNOWINGLY}"
             )
-    for token in tokens:
-        if len(token) < _TOKEN_CHARS_MIN:
-            raise ConfigurationError(
-                f"a token has at least {_TOKEN_CHARS_MIN} characters: make one with "
-                "python -c 'import secrets; print(secrets.token_hex(16))'"
-            )
-    return ListenOptions(address=address, tls=tls, tokens=tokens, heartbeat_s=_heartbeat(url))
-
-
-# --- addresses -------------------------------------------------------------------------------------------------
+    return ListenOptions(address=address, tls=tls, tokens=tokens, heartbeat_s=heartbeat_s(url))
 
 
 def _addresses(url: TransportURL) -> tuple[Address, ...]:
-    if url.scheme == "unix":
-        path = unquote(url.parts.path)
-        if url.parts.netloc or not path.startswith("/") or "\0" in path or len(path) < 2:
-            raise ConfigurationError(f"{url} has no path: write unix:///run/shop.sock")
-        if len(path.encode()) > 100:
-            raise ConfigurationError(f"{url}: the path of a socket has at most 100 bytes; use a shorter one")
-        return (Address(path=path),)
-    if url.parts.path not in ("", "/") or "@" in url.parts.netloc:
-        raise ConfigurationError(
-            f"{url} is more than an address: write tcp://host:7400, and secrets as ?token_file=FILE"
-        )
-    return tuple(_address(part, url) for part in url.parts.netloc.split(","))
-
-
-def _address(text: str, url: TransportURL) -> Address:
-    host, colon, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ConfigurationError(f"{url}: {text!r} is no address: write tcp://host:7400")
-    if ":" in host and not bracketed:
-        raise ConfigurationError(f"{url}: write an IPv6 address in brackets: tcp://[::1]:7400")
-    return Address(host.strip("[]"), int(port))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-# --- secrets ---------------------------------------------------------------------------------------------------
-
-
-def _tokens(url: TransportURL) -> tuple[str, ...]:
-    """Return the tokens of a URL, or those in the lines of its file."""
-    if "token" in url.options and "token_file" in url.options:
-        raise ConfigurationError("token= and token_file= are both given: which one counts?")
-    if "token" in url.options:
-        tokens: Iterable[str] = (url.options["token"],)
-    elif "token_file" in url.options:
-        tokens = _read(url.options["token_file"], "token_file").split()
-    else:
-        return ()
-    found = tuple(token for token in tokens if token)
-    if not found:
-        raise ConfigurationError("the token is empty")
-    return found
-
-
-def _read(path: str, name: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise ConfigurationError(f"{name}={path!r} cannot be read: {reason}") from None
-
-
-def _insecure(url: TransportURL) -> bool:
-    value = url.options.get("insecure")
-    if value not in (None, _KNOWINGLY):
-        raise ConfigurationError(
-            f"insecure={value!r}: if strangers may read and write, say insecure={_KNOWINGLY}"
-        )
-    return value is not None
-
-
-def _heartbeat(url: TransportURL) -> float:
-    value = seconds(url.options.get("heartbeat", HEARTBEAT_S), name="heartbeat")
-    if not 0.05 <= value <= 60:
-        raise ConfigurationError(f"heartbeat={url.options['heartbeat']!r} must be from 50ms to 60s")
-    return value
+    return (path_address(url),) if url.scheme == "unix" else host_addresses(url)
 
 
 # --- TLS -------------------------------------------------------------------------------------------------------
 
 
-def _client_tls(url: TransportURL, *, local: bool, insecure: bool) -> ssl.SSLContext | None:
+def _client_tls(url: TransportURL, *, local: bool, knowingly: bool) -> ssl.SSLContext | None:
     """Return how a client speaks TLS: to other machines always, unless told so in words; here if it is asked for."""
     options = url.options
     wish = options.get("tls")
@@ -234,12 +133,12 @@ def _client_tls(url: TransportURL, *, local: bool, insecure: bool) -> ssl.SSLCon
     if wish == "off":
         if given:
             raise ConfigurationError(f"tls=off and {given[0]}= contradict each other")
-        if not (local or insecure):
+        if not (local or knowingly):
             raise ConfigurationError(
-                f"{url}: without TLS anybody on the way can read and write; if that may be, say insecure={_KNOWINGLY}"
+                f"{url}: without TLS anybody on the way can read and write; if that may be, say insecure={KNOWINGLY}"
             )
         return None
-    if wish is None and not given and (local or insecure):
+    if wish is None and not given and (local or knowingly):
         return None
     context = _context(ssl.PROTOCOL_TLS_CLIENT)
     if "tls_ca" in options:
