@@ -23,6 +23,8 @@ test: .venv/tools ## the whole test suite (ARGS="-k retry" for a part)
 faults: .venv/tools ## kill processes, cut the power and fill disks for half an hour (ARGS="--report FILE")
 	$(BIN)/python -m tests.faults --tier faults $(ARGS)
 	WAYSTATION_TIER=faults $(BIN)/python -m pytest --quiet $(ENUMERATIONS)
+	$(PIP) install --only-binary atheris 'atheris>=3' || true  # not on each system; without it fuzzing is left out
+	$(BIN)/python -m tests.fuzz --seconds 60
 
 soak: .venv/tools ## the same for 8 hours
 	$(BIN)/python -m tests.faults --tier soak $(ARGS)
