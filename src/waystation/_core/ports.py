@@ -120,6 +120,27 @@ class Feed(Protocol):
         """Stop. Unsettled deliveries go back at once, without counting as an attempt. May be called twice."""
 
 
+@runtime_checkable
+class PromptFeed(Protocol):
+    """A feed that has at hand what there is: taking it needs no waiting, and whoever takes it no task.
+
+    It is a `Feed`, too; but of one feed either `receive` is used or this.
+    """
+
+    def take(self, limit: int, /) -> Sequence[Delivery]:
+        """Return at most `limit` of what is there, maybe nothing.
+
+        Raises:
+            TransportError: Nothing more comes, because of that.
+        """
+
+    def listen(self, ready: Callable[[], None], /) -> None:
+        """Call a function whenever there may be something to take again, or nothing more comes.
+
+        It is called from the middle of things, such as a `send`: it may take, and must not raise.
+        """
+
+
 class Transport(Protocol):
     """An adapter to a medium. Building one does no I/O, so that a program can be refused before there is any."""
 

@@ -15,7 +15,7 @@ from .._core.errors import RemoteProtocolError
 from .._core.limits import BATCH_MESSAGES_MAX, CREDIT_BYTES_MAX, CREDIT_MESSAGES_MAX, REASON_CHARS_MAX
 from .._core.message import Message
 from .._core.packed import Packed, pack
-from .._core.ports import Feed
+from .._core.ports import Feed, PromptFeed
 from .._core.run import MessageRun
 from .._wire.failures import ended
 from .._wire.frames import Credit, Deliver, Frame
@@ -51,8 +51,14 @@ class ServedChannel:
         self._next = 0
         self._upto = 0
         self._bytes = 0  # of what a mailbox keeps
+        self._ended = False
+        self._prompt = feed if isinstance(feed, PromptFeed) else None
         self._bell = asyncio.Event()
-        self._task = asyncio.get_running_loop().create_task(self._work())
+        self._task: asyncio.Task[None] | None = None
+        if self._prompt is None:
+            self._task = asyncio.get_running_loop().create_task(self._work())
+        else:
+            self._prompt.listen(self.ring)
 
     def credit(self, frame: Credit) -> None:
         """Take credit in.
@@ -69,7 +75,7 @@ class ServedChannel:
         self._upto = max(self._upto, frame.upto)
         if self._mailbox:
             self._forget(frame.received)
-        self._bell.set()
+        self.ring()
 
     def resume(self, received: int) -> None:
         """Say again what the client has not had.
@@ -84,11 +90,14 @@ class ServedChannel:
         again = [(number, delivery) for number, delivery in self.unsettled.items() if number >= received]
         for frame in deliver_frames(self.number, again):
             self._say(frame)
-        self._bell.set()
+        self.ring()
 
     def ring(self) -> None:
-        """Look again: the client hears, or takes what it is told."""
-        self._bell.set()
+        """Look again: there may be something, or the client takes more."""
+        if self._prompt is None:
+            self._bell.set()
+        else:
+            self._take_all(self._prompt)
 
     def find(self, ranges: Sequence[tuple[int, int]], *, field: str) -> dict[int, Delivery]:
         """Return the deliveries of these numbers that are not settled yet.
@@ -108,14 +117,29 @@ class ServedChannel:
 
     async def close(self) -> None:
         """Give back what is unsettled. May be called twice."""
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        self._ended = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
         self.unsettled.clear()
         await self.feed.close()
 
     # --- inside ------------------------------------------------------------------------------------------------
 
+    def _take_all(self, feed: PromptFeed) -> None:
+        """Take what is there, as far as there is room."""
+        try:
+            while not self._ended and (room := self._room()) > 0:
+                deliveries = feed.take(min(room, BATCH_MESSAGES_MAX))
+                if not deliveries:
+                    return
+                self._take(deliveries)
+        except Exception as error:  # noqa: BLE001 - whatever ends a feed, its client is told
+            self._ended = True
+            self._say(ended(self.number, error))
+
     async def _work(self) -> None:
+        """The same for a feed that must be waited for."""
         try:
             while True:
                 while (room := self._room()) <= 0:

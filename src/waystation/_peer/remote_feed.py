@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
 from .._core.delivery import (
@@ -46,6 +46,7 @@ class RemoteFeed:
         self._loop = asyncio.get_running_loop()
         self._ready: list[Delivery] = []
         self._waiter: asyncio.Future[None] | None = None
+        self._ring = self._wake
         self._error: TransportError | None = None
         self._closed = False
         self.next = 0
@@ -111,17 +112,31 @@ class RemoteFeed:
 
     async def receive(self, limit: int, /) -> Sequence[Delivery]:
         """Wait for at least one delivery and return at most `limit`. Cancelling loses nothing: what comes is kept."""
-        while not self._ready:
-            if self._error is not None or self._closed:
-                raise Disconnected(str(self._error or "this feed is closed"))
-            self._ask_for(limit)
+        while not (taken := self.take(limit)):
             self._waiter = self._loop.create_future()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
-        taken, self._ready = self._ready[:limit], self._ready[limit:]
         return taken
+
+    def listen(self, ready: Callable[[], None], /) -> None:
+        """See `PromptFeed`."""
+        self._ring = ready
+
+    def take(self, limit: int, /) -> Sequence[Delivery]:
+        """Return at most `limit` of what has come; give credit for so much if there is nothing.
+
+        Raises:
+            Disconnected: Nothing more comes.
+        """
+        ready = self._ready
+        if not ready:
+            self._check()
+            self._ask_for(limit)
+            return ready
+        self._ready = ready[limit:]
+        return ready[:limit]
 
     async def extend(self, deliveries: Sequence[Delivery], /) -> None:
         """Keep the leases of deliveries, those that wait here among them."""
@@ -201,7 +216,7 @@ class RemoteFeed:
             str(error), deliveries=[delivery for delivery in deliveries if _number(delivery) in lost]
         )
 
-    def _ring(self) -> None:
+    def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 

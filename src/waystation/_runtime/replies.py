@@ -8,26 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import Context
 from typing import Protocol, TypeAlias
 
-from .._core.delivery import ACCEPT, Delivery
+from .._core.delivery import Delivery
 from .._core.errors import Disconnected, SendRejected, WaystationError
-from .._core.limits import (
-    CREDIT_MESSAGES_MAX,
-    RECONNECT_DELAY_S_MAX,
-    RECONNECT_FIRST_DELAY_S,
-    REQUESTS_IN_FLIGHT_MAX,
-    STREAM_SILENCE_S,
-)
+from .._core.limits import REQUESTS_IN_FLIGHT_MAX, STREAM_SILENCE_S
 from .._core.message import Message
 from .._core.ports import Clock, Feed, Transport
 from .._core.stream import PARTS, TAKEN, Taken, read_parts, write
 from .._core.topic import is_reply_address
 from .parts import Outcome
 from .publisher import Publisher
+from .reading import Reading
 from .timeouts import Timeouts
 
 Answer: TypeAlias = Message | WaystationError | None
@@ -57,18 +51,24 @@ class ReplyDesk:
     """
 
     def __init__(
-        self, feed: Feed, address: str, transport: Transport, *, publisher: Publisher, clock: Clock
+        self,
+        feed: Feed,
+        address: str,
+        transport: Transport,
+        *,
+        reopen: Callable[[], Awaitable[Feed]],
+        publisher: Publisher,
+        clock: Clock,
     ) -> None:
         self.address = address
         self.pending: dict[str, asyncio.Future[Answer]] = {}
         self.late = 0
         self._conversations: dict[str, Conversation] = {}
-        self._feed = feed
         self._transport = transport
         self._publisher = publisher
         self._clock = clock
         self._timeouts = Timeouts(clock, self.pending, self._expire)
-        self._reader = asyncio.get_running_loop().create_task(self._read(), context=Context())
+        self._reading = Reading(feed, reopen, self._hand_out, clock)
 
     def __len__(self) -> int:
         """How many wait."""
@@ -136,9 +136,7 @@ class ReplyDesk:
 
     async def close(self) -> None:
         """Stop reading; tell those who wait."""
-        self._reader.cancel()
-        await asyncio.wait([self._reader])
-        await self._feed.close()
+        await self._reading.close()
         self._timeouts.close()
         closed = Disconnected("the bus was closed while a request waited for its answer")
         for answer in self.pending.values():
@@ -155,23 +153,6 @@ class ReplyDesk:
     def _check_room(self) -> None:
         if len(self.pending) + len(self._conversations) >= REQUESTS_IN_FLIGHT_MAX:
             raise too_many()
-
-    async def _read(self) -> None:
-        delay_s = RECONNECT_FIRST_DELAY_S
-        while True:
-            try:
-                deliveries = await self._feed.receive(CREDIT_MESSAGES_MAX)
-                self._hand_out(deliveries)
-                await self._feed.settle([(delivery, ACCEPT) for delivery in deliveries])
-            except Exception:  # noqa: BLE001 - answers to come must be read, whatever was wrong with these
-                if delay_s == RECONNECT_FIRST_DELAY_S:
-                    _log.exception("answers cannot be received; trying again until they can")
-                await self._clock.sleep(delay_s)
-                delay_s = min(delay_s * 2, RECONNECT_DELAY_S_MAX)
-            else:
-                if delay_s != RECONNECT_FIRST_DELAY_S:
-                    _log.warning("answers are received again")
-                delay_s = RECONNECT_FIRST_DELAY_S
 
     def _hand_out(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:

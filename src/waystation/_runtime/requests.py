@@ -27,7 +27,7 @@ from .._core.errors import (
 from .._core.inspection import Inspector
 from .._core.limits import KNOWN_TOPICS_COUNT_MAX, REQUESTS_IN_FLIGHT_MAX
 from .._core.message import Message
-from .._core.ports import Clock, Subscription, Topology, Transport
+from .._core.ports import Clock, Feed, Subscription, Topology, Transport
 from .._core.stream import PARTS
 from .._core.topic import REPLY_WORD, Endpoint, StreamEndpoint, Topic
 from .._core.url import did_you_mean
@@ -210,11 +210,16 @@ class Requests:
             desk = self._desks.get(transport)
             if desk is None:
                 address = Subscription(pattern=self._address, group=None, start="new")
-                await transport.declare(Topology(subscriptions=(address,)))
+
+                async def open_address() -> Feed:
+                    await transport.declare(Topology(subscriptions=(address,)))
+                    return await transport.open_feed(address)
+
                 desk = self._desks[transport] = ReplyDesk(
-                    await transport.open_feed(address),
+                    await open_address(),
                     self._address,
                     transport,
+                    reopen=open_address,
                     publisher=self._publisher,
                     clock=self._clock,
                 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeAlias
 
 from ..._core.delivery import Delivery, Release, Settlement
@@ -64,7 +64,7 @@ class GroupFeed:
         """Take from this place too."""
         self._places.append(place)
         place.receivers.append(self)
-        self._bell.ring()
+        self.wake()
 
     async def receive(self, limit: int, /) -> Sequence[Delivery]:
         """Wait for at least one delivery.
@@ -72,14 +72,22 @@ class GroupFeed:
         Raises:
             Disconnected: The feed was closed, before or meanwhile.
         """
-        while True:
-            if self._closed:
-                raise Disconnected(f"the feed of group {self.group!r} on {self.pattern!r} was closed")
-            if deliveries := self._take(limit):
-                return deliveries
+        while not (deliveries := self.take(limit)):
             await self._bell.rung()
+        return deliveries
 
-    def _take(self, limit: int) -> list[Delivery]:
+    def listen(self, ready: Callable[[], None], /) -> None:
+        """See `PromptFeed`."""
+        self.wake = ready
+
+    def take(self, limit: int, /) -> Sequence[Delivery]:
+        """Return at most so many deliveries of what is there.
+
+        Raises:
+            Disconnected: The feed was closed.
+        """
+        if self._closed:
+            raise Disconnected(f"the feed of group {self.group!r} on {self.pattern!r} was closed")
         now = self._keeper.clock.monotonic()
         taken: list[Delivery] = []
         for _ in range(len(self._places)):
@@ -140,7 +148,6 @@ class GroupFeed:
         if self._closed:
             return
         self._closed = True
-        self._bell.ring()
         now = self._keeper.clock.monotonic()
         for place in self._places:
             place.receivers.remove(self)
@@ -148,6 +155,7 @@ class GroupFeed:
                 place.end(lease, Release(), now)
             self._after(place)
         self._keeper.forget(self)
+        self.wake()
 
     def _after(self, place: Place) -> None:
         place.log.trim()
@@ -177,11 +185,24 @@ class Mailbox:
         Raises:
             Disconnected: The feed was closed.
         """
-        while not self.messages:
-            if self._closed:
-                raise Disconnected(f"the reply address {self.address!r} was closed")
+        while not (deliveries := self.take(limit)):
             await self._bell.rung()
-        return [Delivery.of(self.messages.popleft(), 1, None) for _ in range(min(limit, len(self.messages)))]
+        return deliveries
+
+    def listen(self, ready: Callable[[], None], /) -> None:
+        """See `PromptFeed`."""
+        self.wake = ready
+
+    def take(self, limit: int, /) -> Sequence[Delivery]:
+        """Return at most so many of the replies that are there.
+
+        Raises:
+            Disconnected: The feed was closed.
+        """
+        messages = self.messages
+        if not messages and self._closed:
+            raise Disconnected(f"the reply address {self.address!r} was closed")
+        return [Delivery.of(messages.popleft()) for _ in range(min(limit, len(messages)))]
 
     async def extend(self, deliveries: Sequence[Delivery], /) -> None:
         """Nothing: replies have no lease."""
@@ -193,8 +214,8 @@ class Mailbox:
         """Drop what was not taken, and what arrives later."""
         self._closed = True
         self.messages.clear()
-        self._bell.ring()
         self._keeper.forget(self)
+        self.wake()
 
 
 def _lost(lost: int, of: int) -> str:
