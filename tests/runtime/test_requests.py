@@ -22,7 +22,6 @@ from waystation import (
     RequestFailed,
     RequestTimeout,
 )
-from waystation._core.ports import Subscription, Topology
 from waystation._runtime.requests import Requests
 from waystation.testing import VirtualClock
 
