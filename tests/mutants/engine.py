@@ -154,14 +154,14 @@ PUBLISHING_ONCE = (
         "                left = [m for i, m in enumerate(messages) if i not in written.firsts]\n"
         "                await self._desk.begin()\n"
         "                now = self._clock.now()\n"
-        "                written.touched.update(self._desk.log._store(prepare(left, now), now))\n",
+        "                written.touched.update(self._desk.log._store(prepare(left, now), now).touched)\n",
         (SENDING + "test_whatever_write_fails_a_key_is_stored_with_its_message_or_not_at_all",),
     ),
     Mutant(
         "a message whose time has come is taken for its own duplicate",
         "_store/log.py",
         "self._store(prepare(due, now, ticketed=ticketed), now)",
-        "self.append(due, now).touched",
+        "self.append(due, now)",
         ("tests/store/test_dedupe.py::test_what_was_scheduled_is_not_its_own_duplicate",),
     ),
     Mutant(
@@ -187,6 +187,64 @@ PRIORITIES = (
         "        rows.sort(key=lambda row: -priority_of(row[0]))\n",
         "        pass\n",
         (CONFORMANCE + "test_c24_the_highest_priority_comes_first",),
+    ),
+)
+
+FRESH = "tests/store/test_fresh.py::"
+ONE_BY_ONE_TESTS = "tests/transports/test_sqlite_one_by_one.py::"
+
+ONE_BY_ONE = (
+    Mutant(
+        "statements are planned again for every message",
+        "_store/database.py",
+        "        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)\n",
+        "",
+        ("tests/store/test_statements.py::test_a_statement_is_not_planned_again_for_other_values",),
+    ),
+    Mutant(
+        "a fresh message overtakes a retry of its key",
+        "_store/fresh.py",
+        " or (member.ordered and keys_wait)",
+        "",
+        (FRESH + "test_a_retry_of_its_key_is_not_overtaken",),
+    ),
+    Mutant(
+        "a fresh message overtakes one that is free",
+        "_store/fresh.py",
+        " or place != first",
+        "",
+        (FRESH + "test_what_comes_behind_something_that_is_free_waits_for_it",),
+    ),
+    Mutant(
+        "a fresh message is taken from who holds its partition",
+        "_store/fresh.py",
+        "if owner is not None or done",
+        "if done",
+        (FRESH + "test_what_comes_behind_a_range_of_ones_own_is_left_to_its_growing",),
+    ),
+    Mutant(
+        "a lease of a fresh message has the token of the one before",
+        "_store/fresh.py",
+        "token + 1",
+        "token",
+        (FRESH + "test_a_lease_has_a_token_of_its_own",),
+    ),
+    Mutant(
+        "while messages come one by one nothing else is looked for",
+        "transports/sqlite/feed.py",
+        " or self._now() >= self._whole_again",
+        "",
+        (
+            ONE_BY_ONE_TESTS
+            + "test_a_message_of_which_nobody_was_told_comes_also_while_others_keep_coming_one_by_one",
+        ),
+    ),
+    Mutant(
+        "of many messages that come one by one some are forgotten",
+        "transports/sqlite/feed.py",
+        "            self._look_in |= {each.topic for each in self._fresh}\n            self._fresh = []",
+        "            self._fresh = []",
+        (ONE_BY_ONE_TESTS + "test_messages_that_came_one_by_one_while_nobody_asked_are_all_there",),
     ),
 )
 
@@ -396,4 +454,13 @@ KEEPING = (
     ),
 )
 
-ENGINE = (*RECURRING, *FLUSHING, *PUBLISHING_ONCE, *PRIORITIES, *LARGE_BODIES, *LEASING, *KEEPING)
+ENGINE = (
+    *RECURRING,
+    *FLUSHING,
+    *PUBLISHING_ONCE,
+    *PRIORITIES,
+    *ONE_BY_ONE,
+    *LARGE_BODIES,
+    *LEASING,
+    *KEEPING,
+)

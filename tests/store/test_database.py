@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import waystation
-from tests.store.single import Store
 from waystation._core.delivery import ACCEPT, RELEASE, DeadLetter, Delivery, Retry
 from waystation._core.errors import ConfigurationError, StoreCorrupt, StoreUnavailable, StoreVersion
 from waystation._core.message import Message
@@ -584,20 +583,3 @@ def test_only_one_process_maintains_at_a_time(path: Path) -> None:
         assert (first, second) == (True, False)
     with maintenance._elected(path.with_name("lock")) as third:
         assert third
-
-
-def test_a_statement_is_not_planned_again_for_other_values(path: Path) -> None:
-    store = Store(path)
-    planned: list[tuple[object, ...]] = []
-
-    def asked_while_planning(*about: object) -> int:
-        planned.append(about)
-        return apsw.SQLITE_OK
-
-    store.connection.set_authorizer(asked_while_planning)
-    for key in ("a", "b"):
-        planned.clear()  # the first round plans
-        store.send(key)
-        store.settle(*((delivery, ACCEPT) for delivery in store.claim()))
-        store.now += 1
-    assert planned == []

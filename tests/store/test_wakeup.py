@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from waystation._store import wakeup
+from waystation._store.log import Fresh
 from waystation._store.wakeup import Bell, Ear, wake_folder
 
 
@@ -41,22 +42,38 @@ def test_each_listener_hears_which_topics(folder: Path, bell: Bell, ear: Ear) ->
     other = Ear(folder)
     bell.ring({3, 5})
     bell.ring({5, 7})
-    assert ear.hear() == {3, 5, 7}
-    assert other.hear() == {3, 5, 7}
-    assert ear.hear() == set()
+    assert ear.hear().topics == {3, 5, 7}
+    assert other.hear().topics == {3, 5, 7}
+    assert ear.hear().topics == set()
     other.close()
 
 
 @pytest.mark.parametrize("topic", [0, -1, 1, 2**62])
 def test_every_number_arrives_the_special_ones_too(bell: Bell, ear: Ear, topic: int) -> None:
     bell.ring({topic})
-    assert ear.hear() == {topic}
+    assert ear.hear().topics == {topic}
+
+
+def test_where_a_single_segment_is_is_heard_beside_topics(bell: Bell, ear: Ear) -> None:
+    bell.ring({3}, Fresh(3, 5, 2**62))
+    bell.ring({4})
+    bell.ring({0}, Fresh(7, 15, 1))
+    heard = ear.hear()
+    assert heard.fresh == [Fresh(3, 5, 2**62), Fresh(7, 15, 1)]
+    assert heard.topics == {4}
+
+
+@pytest.mark.parametrize("note", [b"1/2", b"1/2/3/4", b"1/2/x", b"//", b"-1/2/3", b"x", b"1 x 2/3"])
+def test_a_datagram_of_strange_bytes_says_nothing_of_segments(folder: Path, ear: Ear, note: bytes) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stranger:
+        stranger.sendto(note, str(sockets(folder)[0]))
+    assert ear.hear().fresh == []
 
 
 def test_a_ring_without_topics_means_look_everywhere(bell: Bell, ear: Ear) -> None:
     bell.ring({4})
     bell.ring(())
-    assert ear.hear() is None
+    assert ear.hear().topics is None
 
 
 @pytest.mark.parametrize("count", [100, 101, 5000])
@@ -65,7 +82,7 @@ def test_many_topics_are_named_or_mean_everywhere_and_never_get_lost(
 ) -> None:
     topics = set(range(2**40, 2**40 + count))
     bell.ring(topics)
-    heard = ear.hear()
+    heard = ear.hear().topics
     assert heard is None if count > 100 else heard == topics
 
 
@@ -83,7 +100,7 @@ def test_the_socket_of_a_dead_process_is_removed(folder: Path, bell: Bell, ear: 
     assert len(sockets(folder)) == 2
     bell.ring({1})
     assert [path.name for path in sockets(folder)] == [name]
-    assert ear.hear() == {1}
+    assert ear.hear().topics == {1}
 
 
 def test_files_that_are_no_sockets_are_left_alone(folder: Path, bell: Bell, ear: Ear) -> None:
@@ -100,8 +117,8 @@ def test_a_listener_that_does_not_listen_blocks_nobody(folder: Path, bell: Bell,
         bell.ring({1})
         other.hear()
     bell.ring({2})
-    assert other.hear() == {2}
-    assert ear.hear() == {1}, "its buffer was full, so it is awake"
+    assert other.hear().topics == {2}
+    assert ear.hear().topics == {1}, "its buffer was full, so it is awake"
     other.close()
 
 
@@ -125,7 +142,7 @@ def test_a_path_of_any_length_can_be_bound(tmp_path: Path, depth: int) -> None:
     ear, bell = Ear(folder), Bell(folder)
     try:
         bell.ring({1})
-        assert ear.hear() == {1}
+        assert ear.hear().topics == {1}
     finally:
         ear.close()
         bell.close()

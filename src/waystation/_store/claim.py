@@ -107,15 +107,20 @@ def _deliveries(log: Log, lease: RangeLease) -> list[Delivery]:
     """Return first deliveries of a lease's range, and tell it their bytes."""
     found: list[Delivery] = []
     for first, messages in log.segments(lease.topic, lease.partition, lease.next, lease.leased_to):
-        places = range(max(0, lease.next - first), min(len(messages), lease.leased_to - first))
-        found += first_deliveries(messages, places, Stretch(lease, first))
-        if isinstance(messages, Ticketed):
-            lease.ticketed = True
-    _weigh(lease, found)
+        found += deliveries_of(lease, first, messages)
+    weigh(lease, found)
     return found
 
 
-def _weigh(lease: RangeLease, deliveries: list[Delivery]) -> None:
+def deliveries_of(lease: RangeLease, first: int, messages: Sequence[Message]) -> list[Delivery]:
+    """Return first deliveries of what a lease has of one segment, which begins at place `first`."""
+    if isinstance(messages, Ticketed):
+        lease.ticketed = True
+    places = range(max(0, lease.next - first), min(len(messages), lease.leased_to - first))
+    return first_deliveries(messages, places, Stretch(lease, first))
+
+
+def weigh(lease: RangeLease, deliveries: list[Delivery]) -> None:
     """Tell a lease how large the bodies are that it stands for."""
     lease.bytes = sum([len(delivery.body) for delivery in deliveries])
     if lease.ticketed:
@@ -178,7 +183,7 @@ def _claim_range(
         return
     connection.execute(_TAKE_CURSOR, _cursor_row(lease, member.owner, deadline))
     lease.ticketed = any(isinstance(delivery.body, Ticket) for delivery in deliveries)
-    _weigh(lease, deliveries)
+    weigh(lease, deliveries)
     found.leases.append(lease)
     found.deliveries.extend(deliveries)
     found.count += len(deliveries)

@@ -14,7 +14,7 @@ import secrets
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import apsw
 
@@ -40,6 +40,9 @@ logger = logging.getLogger("waystation.store")
 #: Among the topics that a commit touched: replies or schedules, and perhaps a topic that nobody knew.
 OTHERS: Final = 0
 NEW_TOPIC: Final = -1
+
+#: Bytes of a segment up to which a bell says where it is: so much is read while the write lock is held.
+FRESH_BYTES_MAX: Final = 16 * 1024
 
 _REPLY_PREFIX = REPLY_WORD + "."
 
@@ -105,6 +108,14 @@ class Prepared:
         )
 
 
+class Fresh(NamedTuple):
+    """Where a segment is that has just been written. A hint: it may be settled, or gone, when somebody looks."""
+
+    topic: int
+    partition: int
+    segment_id: int
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
     """What became of a batch.
@@ -113,10 +124,12 @@ class Written:
         touched: The topics that have something new, with `OTHERS` and `NEW_TOPIC` among them.
         firsts: By its place in the batch, for each message that was not stored because its `dedupe_key` was known: the
             id of the message that has it.
+        fresh: Where the new segment is, if one small one is all that is new.
     """
 
     touched: set[int] = field(default_factory=set)
     firsts: dict[int, str] = field(default_factory=dict)
+    fresh: Fresh | None = None
 
 
 def prepare(messages: Sequence[Message], now: float, *, ticketed: bool = False) -> Prepared:
@@ -204,16 +217,18 @@ class Log:
     def write(self, prepared: Prepared, now: float) -> Written:
         """Write a batch, less the messages whose `dedupe_key` is known."""
         if not prepared.to_mark:
-            return Written(self._store(prepared, now))
+            return self._store(prepared, now)
         written = self._mark(prepared.to_mark, now)
         if written.firsts:  # rare: only then is something encoded under the lock
             left = [m for index, m in enumerate(prepared.to_mark) if index not in written.firsts]
             prepared = prepare(left, now, ticketed=prepared.ticketed)
-        written.touched.update(self._store(prepared, now))
-        return written
+        stored = self._store(prepared, now)
+        fresh = None if written.touched else stored.fresh
+        return Written(written.touched | stored.touched, written.firsts, fresh)
 
-    def _store(self, prepared: Prepared, now: float) -> set[int]:
+    def _store(self, prepared: Prepared, now: float) -> Written:
         touched: set[int] = set()
+        fresh: Fresh | None = None
         if prepared.scheduled or prepared.replies:
             touched.add(OTHERS)
             for message in prepared.scheduled:
@@ -227,10 +242,12 @@ class Log:
             within = next(self._turn) % PARTITIONS_COUNT if partition is None else partition
             number = priority * PARTITIONS_COUNT + within
             first = self._add_segment(topic_id, number, count, data, now)
+            if len(touched) == len(prepared.segments) == 1 and len(data) <= FRESH_BYTES_MAX:
+                fresh = Fresh(topic_id, number, self._connection.last_insert_rowid())
             if prepared.ticketed:
                 messages = decode_segment(0, first, count, zlib.crc32(data), data)
                 note(self._connection, topic_id, number, first, messages)
-        return touched
+        return Written(touched, fresh=fresh)
 
     def topic_id(self, name: str) -> int:
         """Return a topic's id; a topic that is not there is made, and joined by the groups whose pattern it fits."""
@@ -292,7 +309,7 @@ class Log:
                 self._connection.execute("UPDATE bus_scheduled SET due = ? WHERE id = ?", (_NEVER, row_id))
         ticketed = any(isinstance(message.body, Ticket) for message in due)
         # Their keys were marked when they were scheduled.
-        return self._store(prepare(due, now, ticketed=ticketed), now)
+        return self._store(prepare(due, now, ticketed=ticketed), now).touched
 
     def _add_segment(self, topic: int, partition: int, count: int, data: bytes, now: float) -> int:
         """Write a segment and return the place of its first message."""

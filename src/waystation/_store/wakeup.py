@@ -14,8 +14,11 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from .log import Fresh
 
 #: Longest path that a Unix socket's address holds on every system, in bytes (104 on macOS, 108 on Linux).
 _SOCKET_PATH_BYTES_MAX: Final = 100
@@ -38,6 +41,19 @@ def wake_folder(database: Path) -> Path:
     return Path(tempfile.gettempdir()) / f"waystation-{os.getuid()}-{name}"
 
 
+@dataclass(slots=True)
+class Heard:
+    """What datagrams have said.
+
+    Attributes:
+        topics: Those that have something new; None: any may have.
+        fresh: Where single segments are that are new too.
+    """
+
+    topics: set[int] | None = field(default_factory=set)
+    fresh: list[Fresh] = field(default_factory=list)
+
+
 class Bell:
     """Rings in every process that listens. May be used from several threads."""
 
@@ -48,10 +64,13 @@ class Bell:
         self._addresses: list[str] = []
         self._changed_ns = -1  # when the folder was changed last, as far as it was read
 
-    def ring(self, topics: Iterable[int]) -> None:
-        """Say that these topics have something new; none at all: look everywhere."""
-        names = [str(topic) for topic in topics]
-        note = (" ".join(names) if len(names) <= _TOPICS_MAX else "").encode()
+    def ring(self, topics: Iterable[int], fresh: Fresh | None = None) -> None:
+        """Say that these topics have something new; none at all: look everywhere. Or where all is that is new."""
+        if fresh is not None:
+            note = b"%d/%d/%d" % fresh
+        else:
+            names = [str(topic) for topic in topics]
+            note = (" ".join(names) if len(names) <= _TOPICS_MAX else "").encode()
         for address in self._listeners():
             try:
                 self._socket.sendto(note, address)
@@ -94,20 +113,29 @@ class Ear:
         """Return the descriptor to watch."""
         return self._socket.fileno()
 
-    def hear(self) -> set[int] | None:
-        """Return the topics of all datagrams that have come; None means any."""
+    def hear(self) -> Heard:
+        """Return what all datagrams say that have come."""
         topics: set[int] = set()
+        fresh: list[Fresh] = []
         everywhere = False
         while True:
             try:
                 note = self._socket.recv(4096)
             except BlockingIOError:
-                return None if everywhere else topics
+                return Heard(None if everywhere else topics, fresh)
             everywhere |= not note
-            topics.update(int(word) for word in note.split() if word.lstrip(b"-").isdigit())
+            if b"/" in note:
+                fresh += _where(note)
+            else:
+                topics.update(int(word) for word in note.split() if word.lstrip(b"-").isdigit())
 
     def close(self) -> None:
         """Close the socket and remove its name."""
         self._socket.close()
         with contextlib.suppress(OSError):
             self._path.unlink()
+
+
+def _where(note: bytes) -> list[Fresh]:
+    words = note.split(b"/")
+    return [Fresh(*map(int, words))] if len(words) == 3 and all(map(bytes.isdigit, words)) else []

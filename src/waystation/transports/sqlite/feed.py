@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,10 +16,11 @@ from ..._core.ports import Clock, Subscription
 from ..._core.topic import is_pattern
 from ..._store import leases
 from ..._store.claim import Claim, claim, next_due, read_plain, topics_with_work
+from ..._store.fresh import claim_fresh
 from ..._store.groups import topics_matching
 from ..._store.grow import Growth, grow
 from ..._store.leases import Member, PendingLease, RangeLease, lease_of
-from ..._store.log import NEW_TOPIC, OTHERS
+from ..._store.log import NEW_TOPIC, OTHERS, Fresh
 from ..._store.settle import Grouped, Settled, by_lease, settle
 from .luggage import bring, keep_tickets
 from .waiting import Waiting
@@ -35,6 +37,9 @@ _BUSY_POLL_S: Final = 0.02
 #: With more topics than this a member asks the file which have work, instead of each topic.
 _FEW_TOPICS: Final = 8
 
+#: Fresh segments that a member remembers. With more, it looks at their topics instead.
+FRESH_COUNT_MAX: Final = 16
+
 Ring = Callable[[set[int]], None]
 
 
@@ -45,6 +50,8 @@ class _Look:
     look_in: set[int]
     stale: bool  # whether the topics must be read anew
     promote: bool  # whether scheduled messages may be due
+    fresh: list[Fresh]  # segments that have just come
+    whole: bool  # whether to look at more than these
     topics: set[int] | None = None
     promoted: set[int] = field(default_factory=set)  # topics that scheduled messages were moved into
     found: Claim = field(default_factory=Claim)
@@ -70,6 +77,8 @@ class GroupFeed:
         self._waiting = Waiting(clock)
         self._topics: set[int] = set()
         self._look_in: set[int] = set()  # topics that may have work
+        self._fresh: list[Fresh] = []  # segments that came after all that was free had been taken
+        self._whole_again = 0.0  # when to look at more than these in any case
         self._stale = True  # whether _topics must be read anew
         self._ask = False  # whether what is due may have changed
         self._ready: list[Delivery] = []
@@ -81,11 +90,16 @@ class GroupFeed:
         self._due_known = False
         self._closed = False
 
-    def wake(self, topics: set[int] | None) -> None:
-        """Look for work: in these topics, or everywhere."""
+    def wake(self, topics: set[int] | None, fresh: Sequence[Fresh] = ()) -> None:
+        """Look for work: in these topics, or everywhere; at these segments."""
+        mine = [each for each in fresh if each.topic in self._topics]
+        self._fresh += mine
+        if len(self._fresh) > FRESH_COUNT_MAX:
+            self._look_in |= {each.topic for each in self._fresh}
+            self._fresh = []
         if topics is None or NEW_TOPIC in topics:
             self._stale = True
-        elif not topics & self._topics and OTHERS not in topics:
+        elif not mine and not topics & self._topics and OTHERS not in topics:
             return  # somebody else's
         else:
             self._look_in |= topics & self._topics
@@ -216,8 +230,11 @@ class GroupFeed:
 
     async def _look(self, limit: int) -> None:
         """Look for work. What cuts it short leaves it to be done."""
-        look = _Look(set(self._look_in), self._stale, self._stale or self._ask or self._may_be_due())
-        wanted, self._look_in = self._look_in, set()
+        promote = self._stale or self._ask or self._may_be_due()
+        whole = promote or bool(self._look_in) or self._now() >= self._whole_again
+        look = _Look(set(self._look_in), self._stale, promote, self._fresh, whole)
+        wanted, self._look_in = self._look_in | {each.topic for each in self._fresh}, set()
+        self._fresh = []
         self._stale = self._ask = False
         try:
             await self._desk.write(partial(self._claim, look, limit), then=self._take)
@@ -231,6 +248,9 @@ class GroupFeed:
         if self._closed:
             return look  # closing gives back what is held now
         connection, log, now = self._desk.connection, self._desk.log, self._now()
+        self._claim_fresh(look, limit, now)
+        if not look.whole:
+            return look
         if look.promote:
             look.promoted = log.promote_due(now, BATCH_MESSAGES_MAX)
         if look.stale or NEW_TOPIC in look.promoted:
@@ -261,6 +281,21 @@ class GroupFeed:
             self._grow(look, member, topic, limit, now)
         return look
 
+    def _claim_fresh(self, look: _Look, limit: int, now: float) -> None:
+        """Claim what has just come; where that is not simple, its topic has to be looked at."""
+        for each in look.fresh:
+            claimed = None
+            if not look.whole:
+                room = limit - look.found.count
+                claimed = claim_fresh(self._desk.connection, self._member, each, room, now, now + LEASE_S)
+            if claimed is None:
+                look.whole = True
+                look.look_in.add(each.topic)
+            else:
+                look.found.leases += claimed.leases
+                look.found.deliveries += claimed.deliveries
+                look.found.count += claimed.count
+
     def _grow(self, look: _Look, member: Member, topic: int, limit: int, now: float) -> None:
         """Take what has arrived behind ranges that are held, if there is room for more than what is free."""
         held = [
@@ -279,7 +314,11 @@ class GroupFeed:
         if look.topics is not None:
             self._topics = look.topics
         self._look_in |= look.look_in
-        self._due_known = False
+        if look.whole:
+            self._due_known = False
+            self._whole_again = self._now() + IDLE_POLL_S
+        elif look.found.leases:
+            self._due = min(math.inf if self._due is None else self._due, self._now() + LEASE_S)
         self._leases.extend(look.found.leases)
         for growth in look.grown:
             growth.apply()
@@ -296,7 +335,7 @@ class GroupFeed:
         if held >= _CREDIT_BYTES_MAX or _is_suspect(self._leases):
             return False
         due = self._due_known and self._may_be_due()
-        return bool(self._look_in) or self._stale or self._ask or due
+        return bool(self._look_in or self._fresh) or self._stale or self._ask or due
 
     def _may_be_due(self) -> bool:
         return not self._due_known or (self._due is not None and self._due <= self._now())
@@ -304,7 +343,7 @@ class GroupFeed:
     def _patience(self) -> float:
         # With something held, a suspect may be due for which this member is too busy; settling wakes it.
         least = _BUSY_POLL_S if self._leases else 0.0
-        if self._look_in:
+        if self._look_in or self._fresh:
             return least
         if self._due is None:
             return IDLE_POLL_S

@@ -17,7 +17,7 @@ from ..._store.clock import StoreClock
 from ..._store.database import connect, create, translated
 from ..._store.maintenance import Maintenance
 from ..._store.settle import Settled
-from ..._store.wakeup import Bell, Ear, wake_folder
+from ..._store.wakeup import Bell, Ear, Heard, wake_folder
 from . import forks, strangers
 from .desk import Desk, Site
 from .feed import GroupFeed
@@ -98,10 +98,10 @@ class Opened:
             self._loop = asyncio.get_running_loop()
             self._loop.add_reader(self._ear.fileno(), self._hear)
 
-    def heard(self, topics: set[int] | None) -> None:
-        """Wake the feeds that these topics concern; None: all."""
+    def heard(self, heard: Heard) -> None:
+        """Wake the feeds that this concerns."""
         for feed in self.feeds:
-            feed.wake(topics)
+            feed.wake(heard.topics, heard.fresh)
 
     def transaction_committed(self, touched: set[int], settled: list[Settled]) -> None:
         """Tell feeds and other processes what a transaction has changed."""

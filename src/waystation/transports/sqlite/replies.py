@@ -9,7 +9,7 @@ from ..._core.delivery import Delivery, Settlement
 from ..._core.errors import Disconnected
 from ..._core.limits import IDLE_POLL_S
 from ..._core.ports import Clock
-from ..._store.log import OTHERS
+from ..._store.log import OTHERS, Fresh
 from ..._store.rows import fetch
 from ..._store.segment import unpack
 from .waiting import Waiting
@@ -27,7 +27,7 @@ class ReplyFeed:
         self._ready: list[Delivery] = []
         self._closed = False
 
-    def wake(self, topics: set[int] | None) -> None:
+    def wake(self, topics: set[int] | None, _fresh: Sequence[Fresh] = ()) -> None:
         """Look for replies, if the bell may have meant them."""
         if topics is None or OTHERS in topics:
             self._waiting.ring()

@@ -17,7 +17,7 @@ from ..._core.message import Message
 from ..._core.run import MessageRun, bytes_of, ids_of
 from ..._store.clock import StoreClock
 from ..._store.database import translate
-from ..._store.log import Prepared, is_reply_address, prepare
+from ..._store.log import Fresh, Prepared, is_reply_address, prepare
 from ..._store.ticket import Ticket
 from .desk import Desk
 from .luggage import check_in, confirm, discard
@@ -38,7 +38,7 @@ class Sender:
         desk: Desk,
         clock: StoreClock,
         *,
-        ring: Callable[[set[int]], None],
+        ring: Callable[[set[int], Fresh | None], None],
         free_bytes: Callable[[Path], int] | None = None,
     ) -> None:
         self._desk, self._clock, self._ring = desk, clock, ring
@@ -103,7 +103,9 @@ class Sender:
                 self._desk.undo()
                 return _unconfirmed(messages, self._failure)
         if written.touched:  # else all were duplicates
-            self._ring(written.touched)  # before the flush: receivers look while the disk is at work
+            self._ring(
+                written.touched, written.fresh
+            )  # before the flush: receivers look while the disk is at work
         if flush:
             try:
                 await self._desk.flush()

@@ -39,6 +39,7 @@ from ..._store.retention import Retention, declared
 from ..._store.schema import VERSION
 from ..._store.seek import seek
 from ..._store.ticket import Ticket
+from ..._store.wakeup import Heard
 from .feed import GroupFeed
 from .luggage import whole
 from .opened import Opened
@@ -107,7 +108,7 @@ class SqliteTransport:
         known = await desk.read(lambda: all(groups.is_declared(desk.connection, one) for one in named))
         if topology.topics or not known:
             await desk.write(work)
-            self._opened().heard(None)
+            self._opened().heard(Heard(None))
 
     async def send(self, messages: Sequence[Message]) -> Sequence[SendOutcome]:
         """Commit a batch. Sends of one process take turns; the runtime joins what is sent at the same time."""
