@@ -12,7 +12,9 @@ def demo(
     url: Annotated[
         str | None,
         typer.Option(
-            metavar="URL", help="The medium; a temporary SQLite file unless given.", show_default=False
+            metavar="URL",
+            help="The medium, such as tcp://127.0.0.1:7400; a temporary SQLite file unless given.",
+            show_default=False,
         ),
     ] = None,
 ) -> None:

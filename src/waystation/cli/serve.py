@@ -7,20 +7,25 @@ from typing import Annotated
 
 import typer
 
-from waystation import Bus
-
 from .logs import LogFormat, LogLevel, log_to_stderr
 from .run import loops
+from .target import bus_at
 
 
 def serve(
-    url: Annotated[str, typer.Argument(metavar="URL", help="What to serve, such as sqlite:///shop.db.")],
+    url: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL", help="What to serve: sqlite:///shop.db, or MODULE:BUS for a program's own."
+        ),
+    ],
     *,
     listen: Annotated[
         str,
         typer.Option(
             metavar="ADDRESS",
-            help="Where clients connect; off loopback with ?tls_cert=FILE&tls_key=FILE&token_file=FILE.",
+            help="Where clients connect, and who is let in. What other machines can reach needs the options tls_cert, "
+            "tls_key and token_file, or tls_client_ca.",
         ),
     ] = "tcp://127.0.0.1:7400",
     log_level: Annotated[
@@ -35,6 +40,6 @@ def serve(
     Example: `waystation serve sqlite:///shop.db --listen tcp://127.0.0.1:7400`
     """
     log_to_stderr(log_level, log_format)
-    bus = Bus(url)
+    bus = bus_at(url)
     with asyncio.Runner(loop_factory=loops()) as runner:
         runner.run(bus.serve(listen))

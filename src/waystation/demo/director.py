@@ -70,6 +70,7 @@ async def replay(url: str | None, csv: Path, limit: int | None, *, console: Cons
         bus = Bus(place, name="director")
         _check(bus)
         async with bus:
+            _check(bus)  # again: what is behind a server is known once it has said so
             await _prepare(bus)
             async with Crew(place, Path(folder)) as crew:
                 await _start(crew, limit)
@@ -97,7 +98,7 @@ async def _interruptible(work: Coroutine[Any, Any, ExitCode]) -> ExitCode:
 
 
 def _check(bus: Bus) -> None:
-    """Refuse a medium that lacks something, before any I/O.
+    """Refuse a medium that lacks something.
 
     Raises:
         UnsupportedCapability: The sentence says what is missing.
