@@ -19,7 +19,7 @@ from waystation._core.limits import (
 )
 from waystation._core.message import Message
 from waystation._core.packed import pack
-from waystation._wire.frames import CODES, Call, Cancel, Failed, Frame, Ping, Send
+from waystation._wire.frames import CODES, Call, Cancel, Deliver, Failed, Frame, Ping, Send
 from waystation._wire.framing import Bulk, Decoder, decode, encode
 
 CODE_OF = {frame: code for code, frame in CODES.items()}
@@ -63,6 +63,18 @@ def test_there_is_an_example_of_every_frame() -> None:
 @EACH
 def test_a_frame_has_the_bytes_that_the_document_describes(frame: Frame) -> None:
     assert whole_of(frame) == written(CODE_OF[type(frame)], msgspec.msgpack.encode(frame))
+
+
+@pytest.mark.parametrize("count", [15, 16, 1000])
+@pytest.mark.parametrize("kind", [Send, Deliver])
+def test_a_batch_of_any_size_has_them_too(kind: type[Send | Deliver], count: int) -> None:
+    batch = pack([Message(f"m{n}", "t", b"x" * n) for n in range(count)])
+    frame = kind(1, 1, batch)
+    payload = msgspec.msgpack.encode(frame)
+    assert whole_of(frame) == written(CODE_OF[kind], payload)
+    parts = parts_of(frame, 100, number=3)
+    assert b"".join(each[18:] for each in parts) == payload
+    assert parts[0] == part(CODE_OF[kind], 3, len(payload), payload[:92])
 
 
 @EACH

@@ -27,7 +27,7 @@ import msgspec
 from .._core.errors import LocalProtocolError, RemoteProtocolError
 from .._core.limits import FRAME_BYTES_MAX, WHOLE_BYTES_MAX, WHOLE_VALUES_MAX, WHOLES_COUNT_MAX
 from .counting import has_at_most
-from .frames import CODES, Frame
+from .frames import CODES, Deliver, Frame, Send
 
 #: A frame of an unknown type with this flag is skipped; without it, the connection ends.
 OPTIONAL: Final = 1
@@ -55,7 +55,8 @@ _STRANGERS: Mapping[bytes, str] = {
 }
 
 _T = TypeVar("_T")
-_encode = msgspec.msgpack.Encoder().encode
+_encoder = msgspec.msgpack.Encoder()
+_encode = _encoder.encode
 
 
 class _Kind(NamedTuple):
@@ -106,6 +107,9 @@ _SAID = {frame: (code << 8, crc32(bytes((code, 0)))) for code, frame in CODES.it
 _SAID_IN_PARTS = {frame: ((code << 8) + PART, crc32(bytes((code, PART)))) for code, frame in CODES.items()}
 
 
+#: Messages from which on a payload is long: to put a header before that costs more than to leave room for it.
+_MANY: Final = 16
+
 # --- from frames to bytes -----------------------------------------------------------------------------------------
 
 
@@ -118,15 +122,28 @@ def encode(frame: Frame, *, frame_bytes_max: int = FRAME_BYTES_MAX, whole: int =
     Raises:
         LocalProtocolError: It has something in it that MessagePack cannot write, or is too long even for parts.
     """
+    kind = type(frame)
+    many = isinstance(frame, (Send, Deliver)) and len(frame.batch) >= _MANY
+    buffer = bytearray(HEADER_BYTES) if many else None
     try:
-        payload = _encode(frame)
+        payload = _encode(frame) if buffer is None else _written_into(buffer, frame)
     except (OverflowError, UnicodeEncodeError) as error:
-        raise LocalProtocolError(f"{type(frame).__name__} cannot be written: {error}") from error
+        raise LocalProtocolError(f"{kind.__name__} cannot be written: {error}") from error
     size = len(payload)
     if size > frame_bytes_max:
-        return Bulk(type(frame), payload, frame_bytes_max, whole)
-    word, checksum = _SAID[type(frame)]
-    return _HEADER.pack(size, word, crc32(payload, checksum)) + payload
+        return Bulk(kind, payload, frame_bytes_max, whole)
+    word, checksum = _SAID[kind]
+    header = _HEADER.pack(size, word, crc32(payload, checksum))
+    if buffer is None:
+        return header + payload
+    buffer[:HEADER_BYTES] = header
+    return bytes(buffer)
+
+
+def _written_into(buffer: bytearray, frame: Frame) -> memoryview:
+    """Write a payload behind the room for its header."""
+    _encoder.encode_into(frame, buffer, HEADER_BYTES)
+    return memoryview(buffer)[HEADER_BYTES:]
 
 
 class Bulk(Iterator[bytes]):
@@ -140,7 +157,9 @@ class Bulk(Iterator[bytes]):
 
     __slots__ = ("_checksum", "_number", "_payload", "_place", "_room", "_word", "total_bytes")
 
-    def __init__(self, frame: type[Frame], payload: bytes, frame_bytes_max: int, whole: int) -> None:
+    def __init__(
+        self, frame: type[Frame], payload: bytes | memoryview, frame_bytes_max: int, whole: int
+    ) -> None:
         if len(payload) > WHOLE_BYTES_MAX:
             raise LocalProtocolError(
                 f"{frame.__name__} has {len(payload):,} bytes; at most {WHOLE_BYTES_MAX:,} can be sent",
