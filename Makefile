@@ -1,7 +1,7 @@
 # What a developer types. `make` alone lists the targets; each installs what it needs into .venv first.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults soak mutants check fmt bench bench-peers docs clean
+.PHONY: help demo example-direct example-served test faults soak mutants check fmt bench bench-peers docs clean
 
 # The first of these that is new enough builds .venv. Another one: make PYTHON=/path/to/python3
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
@@ -12,10 +12,16 @@ HOUSE_RULES := tests/test_architecture.py tests/test_public_api.py tests/test_ti
 ENUMERATIONS := tests/store/test_crash_states.py tests/store/test_failing_disk.py tests/store/test_damaged_files.py
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: .venv/installed ## replay 336,776 real departures through a store, and check what arrived (ARGS=--quick)
-	$(BIN)/waystation demo $(ARGS)
+demo: .venv/installed ## replay 336,776 real departures through a store, and check what arrived (ARGS=--quick, URL=tcp://…)
+	$(BIN)/waystation demo $(if $(URL),--url '$(URL)') $(ARGS)
+
+example-direct: .venv/installed ## two services that talk to each other over TCP, with no broker
+	$(BIN)/python -m examples.direct
+
+example-served: .venv/installed ## a store that is served, its server restarted while a producer and a worker use it
+	$(BIN)/python -m examples.served
 
 test: .venv/tools ## the whole test suite (ARGS="-k retry" for a part)
 	$(BIN)/python -m pytest $(ARGS)

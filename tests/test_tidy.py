@@ -51,7 +51,7 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 def python_files(root: Path, *folders: str) -> Iterator[Path]:
     """Every Python file of these folders, or of all that hold some."""
-    for folder in folders or ("src", "tests", "scripts"):
+    for folder in folders or ("src", "tests", "scripts", "examples"):
         yield from sorted((root / folder).rglob("*.py"))
 
 

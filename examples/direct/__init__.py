@@ -1,0 +1,1 @@
+"""Two services that talk to each other with no broker between them."""

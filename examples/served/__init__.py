@@ -1,0 +1,1 @@
+"""A store that is served, and programs that could be on other hosts."""
