@@ -79,17 +79,18 @@ def by_lease(outcomes: Sequence[Outcome]) -> Grouped:
     before: object = None  # the token before: nearly always that of the next one too
     for delivery, settlement in outcomes:
         token = delivery.token
-        if isinstance(token, PendingLease):
-            pending.append((token, delivery, settlement))
-            continue
         if token is not before:
+            if isinstance(token, PendingLease):
+                pending.append((token, delivery, settlement))
+                continue
             assert isinstance(token, Stretch), "a delivery of another transport"
-            before, stretch = token, token
-            found = ranges.setdefault(stretch.lease, RangeOutcomes())
-        place = stretch.first + delivery.index
+            before, first = token, token.first
+            found = ranges.setdefault(token.lease, RangeOutcomes())
+            add = found.places.add
+        place = first + delivery.index
         if settlement is not ACCEPT and not isinstance(settlement, Accept) and place not in found.places:
             found.others[place] = (delivery, settlement)
-        found.places.add(place)
+        add(place)
     return Grouped(ranges, pending)
 
 
