@@ -9,6 +9,7 @@ DEADLINE = "tests/runtime/test_deadline.py::"
 KEEPER = "tests/runtime/test_keeper.py::"
 INBOX = "tests/runtime/test_inbox.py::"
 JOINER = "tests/runtime/test_joiner.py::"
+RESULTS = "tests/runtime/test_results.py::"
 CONFORMANCE = "tests/conformance/test_memory.py::TestMemory::"
 
 RUNTIME = (
@@ -115,6 +116,13 @@ RUNTIME = (
         (INBOX + "test_a_retried_message_holds_back_its_key",),
     ),
     Mutant(
+        "what was handled after a message whose result is lost is accepted before it",
+        "_runtime/results.py",
+        "            self._overtake(delivery, settlement)\n",
+        "",
+        (RESULTS + "test_what_was_handled_after_one_whose_result_is_lost_is_handled_after_it_again",),
+    ),
+    Mutant(
         "a settlement that fails is given up",
         "_runtime/consumer.py",
         "                failures += 1\n                if failures == 1:",
@@ -183,8 +191,8 @@ MEMORY = (
     Mutant(
         "memory: what one group has settled is deleted for all",
         "transports/memory/log.py",
-        "settled = min((place.floor",
-        "settled = max((place.floor",
+        "settled = min([place.floor",
+        "settled = max([place.floor",
         (CONFORMANCE + "test_c31_what_every_group_has_settled_is_not_kept",),
     ),
 )

@@ -38,7 +38,8 @@ class Prefetch(msgspec.Struct, frozen=True, gc=False):
         workers: Calls that can run at once: lanes.
         batch: Messages that one call takes.
         most: Messages to hold unsettled at most.
-        target: Messages to hold that are not handled yet, those being handled included.
+        target: Messages to hold that are not handled yet, those being handled included: `least` or more; 0 until
+            measured.
         handling_s: Seconds per message in one lane, smoothed; 0 until measured.
         body_bytes: Mean size of a body, smoothed.
     """
@@ -63,9 +64,10 @@ class Prefetch(msgspec.Struct, frozen=True, gc=False):
         handling_s = self.handling_s + weight * (elapsed_s / messages - self.handling_s)
         work = self.workers * PREFETCH_WORK_S / max(handling_s, 1e-9)
         fitting = CREDIT_BYTES_MAX / max(self.body_bytes, 1.0)
+        least = self.least
         # Half of the credit: the other half is being settled while this one is handled.
-        wanted = int(min(work, fitting, self.most // 2, 2 * max(self.target, self.least)))
-        target = max(wanted, self.least)
+        wanted = int(min(work, fitting, self.most // 2, 2 * (self.target or least)))
+        target = max(wanted, least)
         return Prefetch(self.workers, self.batch, self.most, target, handling_s, self.body_bytes)
 
     def received(self, deliveries: Sequence[Delivery]) -> Prefetch:
@@ -88,17 +90,17 @@ class Prefetch(msgspec.Struct, frozen=True, gc=False):
             waiting: Messages not handled yet, those being handled included.
             unsettled: Messages received and not settled, `waiting` included.
         """
-        target = max(self.target, self.least)
         if waiting > self.low_water:
             return 0
-        wanted = min(target - waiting, BATCH_MESSAGES_MAX)
+        wanted = min((self.target or self.least) - waiting, BATCH_MESSAGES_MAX)
         credit = self.most - unsettled
         return 0 if credit * 2 < wanted else min(wanted, credit)
 
     @property
     def low_water(self) -> int:
         """Messages not handled yet at or below which the next fetch is due."""
-        return max(max(self.target, self.least) // 2, self.least - 1)
+        least = self.least
+        return max((self.target or least) // 2, least - 1)
 
 
 def run_size(size: int, handled: int, elapsed_s: float) -> int:

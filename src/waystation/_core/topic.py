@@ -25,6 +25,7 @@ _PATTERN = re.compile(rf"(({_WORD}|\*)(\.({_WORD}|\*))*(\.#)?|#)")
 
 #: First word of the addresses that Waystation makes for replies; no user's topic may begin with it.
 REPLY_WORD = "_reply"
+_REPLY_PREFIX = f"{REPLY_WORD}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ def is_pattern(name: str) -> bool:
 
 def is_reply_address(name: str) -> bool:
     """Say whether `name` is an address that Waystation made for replies."""
-    return name.startswith(f"{REPLY_WORD}.")
+    return name.startswith(_REPLY_PREFIX)
 
 
 def matches(pattern: str, name: str) -> bool:

@@ -50,7 +50,7 @@ class Part:
         self._waiting.append((told, len(messages)))
         before = self.messages
         if isinstance(before, list):
-            if before or not isinstance(messages, MessageRun):
+            if before or type(messages) is not MessageRun:
                 before += messages
             else:
                 self.messages = messages

@@ -105,9 +105,9 @@ class Verdicts:
 
     def returned(self, delivery: Delivery, result: Any) -> Ending:
         """End a delivery whose handler returned, with what it has to say."""
-        returns, topic = self._spec.invocation.returns, self._spec.publishes
         if self._replies:
             return self._answered(delivery, result)
+        returns, topic = self._spec.invocation.returns, self._spec.publishes
         if topic is None or result is None:
             return Ending(delivery, ACCEPT)
         bodies = result if returns == "many" else (result,)

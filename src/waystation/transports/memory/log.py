@@ -59,7 +59,7 @@ class Log:
 
     def trim(self) -> None:
         """Forget what every group has settled. Costs a constant per message in the long run."""
-        settled = min((place.floor for place in self.places.values()), default=self.base) - self.base
+        settled = min([place.floor for place in self.places.values()], default=self.base) - self.base
         if settled * 2 >= len(self.messages):
             self._forget(settled)
 

@@ -180,7 +180,8 @@ class Place:
         """Settle deliveries of this place; return of how many the lease had ended. Twice is as good as once."""
         lost = 0
         for delivery, outcome in outcomes:
-            lease, number = token(delivery)
+            lease, number = delivery.token, delivery.index
+            assert isinstance(lease, Lease), "a delivery of another transport"
             if number not in lease.open:
                 lost += number in lease.lost
                 continue

@@ -198,7 +198,7 @@ class MemoryTransport:
 
     def _append(self, messages: Sequence[Message]) -> list[SendOutcome]:
         self._check_open()
-        if isinstance(messages, MessageRun):
+        if type(messages) is MessageRun:  # to ask an abstract class is dear
             messages = list(messages)  # each is built once
         ways: dict[str, Log | Mailbox] = {}
         is_plain = True
@@ -214,9 +214,10 @@ class MemoryTransport:
         firsts = {} if is_plain else self._heed(messages, ways)
         if firsts is None:
             return [SendRejected(f"{MEMORY_DEDUPE_KEYS_MAX:,} dedupe_keys are remembered") for _ in messages]
-        for index, message in enumerate(messages):
-            if index in firsts:
-                continue
+        outcomes = receipts([message.id for message in messages], Durability.RECEIVED, firsts)
+        if firsts:
+            messages = [message for index, message in enumerate(messages) if index not in firsts]
+        for message in messages:
             if message.deliver_at is None or message.deliver_at <= self.clock.time():
                 ways[message.topic].messages.append(message)
             else:
@@ -224,7 +225,7 @@ class MemoryTransport:
                 self._ring_for_schedule()
         for way in ways.values():
             way.wake()
-        return receipts([message.id for message in messages], Durability.RECEIVED, firsts)
+        return outcomes
 
     def _heed(self, messages: Sequence[Message], ways: Mapping[str, Log | Mailbox]) -> dict[int, str] | None:
         """Note priorities and dedupe_keys; return the places of duplicates, with the id of the first of each.
@@ -241,10 +242,11 @@ class MemoryTransport:
 
     def _way(self, topic: str) -> Log | Mailbox:
         """Return where messages of a topic go."""
-        if is_reply_address(topic):
-            # Where nobody waits for an answer any more, it is dropped.
-            return self._mailboxes.get(topic) or Mailbox(self, topic)
-        return self._log(topic)
+        found = self._logs.get(topic) or self._mailboxes.get(topic)
+        if found is not None:
+            return found
+        # Where nobody waits for an answer any more, it is dropped.
+        return Mailbox(self, topic) if is_reply_address(topic) else self._log(topic)
 
     async def recur(
         self, recurrence: Recurrence, due: float | None, next_due: float, messages: Sequence[Message], /
