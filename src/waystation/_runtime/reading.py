@@ -32,6 +32,7 @@ class Reading:
         clock: Clock,
     ) -> None:
         self._feed = feed
+        self._prompt: PromptFeed | None = None  # the same, if it is one: to ask for that each time is dear
         self._reopen, self._hear, self._clock = reopen, hear, clock
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
@@ -48,10 +49,11 @@ class Reading:
 
     def _begin(self) -> None:
         if isinstance(self._feed, PromptFeed):
-            self._task = None
-            self._feed.listen(self._ready)
+            self._prompt, self._task = self._feed, None
+            self._prompt.listen(self._ready)
             self._ready()
         else:
+            self._prompt = None
             self._start()
 
     def _start(self) -> None:
@@ -60,12 +62,11 @@ class Reading:
 
     def _ready(self) -> None:
         """Take what is there."""
-        feed = self._feed
-        assert isinstance(feed, PromptFeed), "nobody else calls this"
-        if self._task is not None or self._closed:
+        prompt = self._prompt
+        if prompt is None or self._task is not None or self._closed:
             return
         try:
-            while deliveries := feed.take(CREDIT_MESSAGES_MAX):
+            while deliveries := prompt.take(CREDIT_MESSAGES_MAX):
                 self._hear(deliveries)
         except Exception as error:  # noqa: BLE001 - answers to come must be read, whatever was wrong
             self._start()
