@@ -63,7 +63,7 @@ def test_idle_connections_are_counted_and_an_honest_client_is_timed_beside_them(
 
 
 def test_fewer_idle_connections_are_made_where_fewer_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tcp_idle, "open_files_max", lambda: tcp_idle.OTHER_FILES_COUNT + 10)
+    monkeypatch.setattr(tcp_idle, "open_files_max", lambda: tcp_idle.OTHER_FILES_COUNT + 15)
     size, _ = tcp_idle.idle(TINY)
     assert size.unit == "KiB each of 10 idle"
 

@@ -28,12 +28,15 @@ CONNECTIONS_PER_PROCESS = 1000
 OPENING_COUNT = 50
 
 #: Open files of a process besides its connections.
-OTHER_FILES_COUNT = 100
+OTHER_FILES_COUNT = 200
+
+#: Which share of the files that a server may open its clients can have; it keeps some for those whom it does not know.
+CLIENTS_SHARE = 2 / 3
 
 
 def idle(scale: Scale) -> Iterator[Figure]:
     """Give `tcp.idle_kib`, and `tcp.idle.p99_us` beside that of a server that has no other connections."""
-    count = min(scale.tcp_idle, open_files_max() - OTHER_FILES_COUNT)
+    count = min(scale.tcp_idle, int((open_files_max() - OTHER_FILES_COUNT) * CLIENTS_SHARE))
     sizes, bare_sizes, busy, alone = [], [], [], []
     with many_open_files():
         for _ in range(scale.rounds):
