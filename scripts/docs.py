@@ -42,8 +42,12 @@ PART = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 
-#: Transports by the URL that shows what each gives.
-URLS = ("memory://", "sqlite:///shop.db")
+#: Transports by the URL that shows what each gives, with what stands above its column.
+URLS = {
+    "memory://": "memory://",
+    "sqlite://": "sqlite:///shop.db",
+    "tcp://…?listen": "tcp://127.0.0.1:7400?listen",
+}
 
 #: Sections of an API page: its name in a marker, and what is on it.
 PAGES: dict[str, tuple[str, ...]] = {
@@ -174,9 +178,9 @@ def with_unit(name: str, value: float) -> str:
 
 def capabilities_table() -> str:
     """What each transport gives."""
-    found: list[Capabilities] = [Bus(url).capabilities for url in URLS]
+    found: list[Capabilities] = [Bus(url).capabilities for url in URLS.values()]
     rows = [
-        ["what", *(f"`{capabilities.name}://`" for capabilities in found)],
+        ["what", *(f"`{heading}`" for heading in URLS)],
         ["---"] * (len(found) + 1),
         ["strongest durability of a send", *(f"`{capabilities.send.name}`" for capabilities in found)],
         ["largest body", *(f"{capabilities.message_bytes_max >> 20} MiB" for capabilities in found)],
