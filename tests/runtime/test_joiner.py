@@ -57,6 +57,8 @@ class Posted(FaultyTransport):
     def capabilities(self) -> Capabilities:
         return replace(super().capabilities, multi_process=True)
 
+    posts_here = False
+
     def post(self, messages: Sequence[Message], done: Callable[[Sequence[SendOutcome]], None], /) -> None:
         self.batches.append(messages)
         self._on_their_way.append(done)

@@ -29,6 +29,8 @@ class Far(MemoryTransport):
     def capabilities(self) -> Capabilities:
         return replace(super().capabilities, multi_process=True)
 
+    posts_here = False
+
     def post(self, messages: Sequence[Message], done: Done, /) -> None:
         if any(message.topic in (bills.name, parcels.name) for message in messages):
             self.on_their_way.append((messages, done))

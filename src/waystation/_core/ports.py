@@ -141,6 +141,17 @@ class PromptFeed(Protocol):
         """
 
 
+@runtime_checkable
+class AbandonableFeed(Protocol):
+    """A feed that can be held for somebody else, who may die. It is a `Feed`, too."""
+
+    async def abandon(self) -> None:
+        """Stop as if this process had died. Attempts that were started stay counted, and go to others at once.
+
+        Instead of `close`, which may follow and changes nothing.
+        """
+
+
 class Transport(Protocol):
     """An adapter to a medium. Building one does no I/O, so that a program can be refused before there is any."""
 
@@ -218,13 +229,19 @@ class TransportTransaction(Protocol):
 
 @runtime_checkable
 class Posting(Protocol):
-    """A transport that begins a send without waiting: several may be on their way, in order."""
+    """A transport that begins a send without waiting: several may be on their way, in order.
+
+    Attributes:
+        posts_here: Whether what is posted is where it belongs when `post` returns, so that nothing is saved by posting
+            together what is sent in one turn of the event loop.
+    """
+
+    posts_here: bool
 
     def post(self, messages: Sequence[Message], done: Callable[[Sequence[SendOutcome]], None], /) -> None:
         """Begin to send a batch, after those that were posted before. Raises nothing.
 
-        Where messages stay in this process, they are there when it returns. Elsewhere at most `SEND_POSTS_COUNT_MAX`
-        batches are on their way at once.
+        Unless it `posts_here`, at most `SEND_POSTS_COUNT_MAX` batches are on their way at once.
 
         Args:
             done: Called once with one outcome per message, in order, whose durability then holds: before this

@@ -16,7 +16,7 @@ from typing import Any
 
 from .._core.delivery import Delivery
 from .._core.duration import seconds
-from .._core.errors import SettlementLost
+from .._core.errors import SettlementLost, TransportError
 from .._core.limits import CREDIT_MESSAGES_MAX, DRAIN_SETTLE_ATTEMPTS_MAX
 from .._core.liveness import Sight
 from .._core.ports import Transport
@@ -111,7 +111,9 @@ class Consumer:
             name=spec.name,
         )
         self._settling: Sequence[Outcome] = ()
-        self._source = Source(spec.name, spec.subscription, transport, clock=clock, random=runtime.random)
+        self._source = Source(
+            spec.name, spec.subscription, transport, clock=clock, random=runtime.random, on_ready=self._ready
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._lane_tasks: list[asyncio.Task[None]] = []
         self._handled = 0
@@ -247,12 +249,33 @@ class Consumer:
             except Exception as error:  # noqa: BLE001 - a consumer never dies silently, whatever a transport raises
                 await source.failed(error)
                 continue
-            if not self._intake.admits(deliveries):
-                self._results.release(deliveries)
+            if not deliveries:
+                await source.rest()
                 continue
+            self._took(deliveries)
+            await asyncio.sleep(0)  # the lanes begin before the next fetch does
+
+    def _ready(self) -> None:
+        """A prompt feed has something: what comes to handlers at rest is handed over at once, else it is fetched."""
+        source = self._source
+        if source.resting and not source.trouble and not self._lanes.waiting:
+            limit = self._intake.limit()
+            try:
+                deliveries = source.take(limit) if limit > 0 else ()
+            except TransportError:
+                deliveries = ()  # the fetching task finds it too, and says so
+            if deliveries:
+                self._took(deliveries)
+            if 0 < len(deliveries) < limit:
+                return  # that was all
+        source.wake()
+
+    def _took(self, deliveries: Sequence[Delivery]) -> None:
+        if self._intake.admits(deliveries):
             self._intake.received(deliveries)
             self._lanes.give(self._results.admit(deliveries))
-            await asyncio.sleep(0)  # the lanes begin before the next fetch does
+        else:
+            self._results.release(deliveries)
 
     async def _reopen(self) -> None:
         """Replace the feed. What the old one delivered comes again, so what has not begun is forgotten."""

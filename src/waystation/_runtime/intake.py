@@ -40,7 +40,7 @@ class Intake:
 
     async def turn(self) -> int:
         """Wait until something should be fetched; return how much."""
-        while (limit := self._limit()) <= 0:
+        while (limit := self.limit()) <= 0:
             if self._limiter is None or limit == 0:
                 await self._bell.rung()
                 continue
@@ -70,7 +70,7 @@ class Intake:
 
     def ring(self) -> None:
         """Look again: something was settled, or lost. Whoever waits is woken only if there is something to do."""
-        if self._bell.has_waiter and self._limit():
+        if self._bell.has_waiter and self.limit():
             self._bell.ring()
 
     @property
@@ -78,7 +78,7 @@ class Intake:
         """Deliveries that were received and are not settled."""
         return self._lanes.waiting + self._finished()
 
-    def _limit(self) -> int:
+    def limit(self) -> int:
         """How much to fetch now; 0: nothing before something ends; less: nothing before some time has passed."""
         waiting = self._lanes.waiting
         unsettled = waiting + self._finished()

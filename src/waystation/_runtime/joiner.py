@@ -30,7 +30,6 @@ class Joiner:
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
-        facts = transport.capabilities
         self._loop = asyncio.get_running_loop()
         self._parts = Parts()
         self._carrier: Carrier
@@ -38,7 +37,7 @@ class Joiner:
         self.give: Callable[[Sequence[Message], Told], None] = self._queue
         if isinstance(transport, Posting):
             self._carrier = ByPost(transport, self._parts)
-            if not facts.persistent and not facts.multi_process:
+            if transport.posts_here:
                 self.at_once, self.give = True, transport.post
         else:
             self._carrier = ByTask(transport, self._parts)

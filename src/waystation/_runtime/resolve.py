@@ -18,6 +18,8 @@ _OURS: Mapping[str, str] = {
     "sqlite": "waystation.transports.sqlite",
     "tcp": "waystation.transports.tcp",
     "unix": "waystation.transports.tcp",
+    "zmq+ipc": "waystation.transports.zeromq",
+    "zmq+tcp": "waystation.transports.zeromq",
 }
 
 #: Entry points of this group are named after a scheme and point at a function like ours.

@@ -9,8 +9,9 @@ from .._core.delivery import Delivery
 from .._core.errors import TransportError
 from .._core.inspection import Inspector
 from .._core.limits import RECONNECT_DELAY_S_MAX, RECONNECT_FIRST_DELAY_S
-from .._core.ports import Clock, Feed, Subscription, Topology, Transport
+from .._core.ports import Clock, Feed, PromptFeed, Subscription, Topology, Transport
 from .._core.retry import RetryPolicy, describe
+from .bell import Bell
 
 _log = logging.getLogger("waystation.consumer")
 
@@ -21,8 +22,12 @@ AGAIN = RetryPolicy(first_delay=RECONNECT_FIRST_DELAY_S, max_delay=RECONNECT_DEL
 class Source:
     """Where a consumer's deliveries come from.
 
+    Args:
+        on_ready: Called when a prompt feed may have something.
+
     Attributes:
         feed: The open feed; None before the start and after the end.
+        prompt: The same, if it is prompt.
         number: How many feeds there have been.
         fresh: Deliveries that came from this one.
         received: Deliveries that came from all.
@@ -37,11 +42,15 @@ class Source:
         *,
         clock: Clock,
         random: Callable[[], float],
+        on_ready: Callable[[], None],
     ) -> None:
         self._name, self._subscription, self._transport = name, subscription, transport
         self._clock, self._random = clock, random
+        self._on_ready = on_ready
+        self._bell = Bell()
         self._failures = 0
         self.feed: Feed | None = None
+        self.prompt: PromptFeed | None = None
         self.number = self.fresh = self.received = 0
         self.trouble = ""
 
@@ -51,13 +60,38 @@ class Source:
         Raises:
             TransportError: It could not be opened.
         """
-        self.feed = await self._transport.open_feed(self._subscription)
+        self.feed = feed = await self._transport.open_feed(self._subscription)
+        self.prompt = feed if isinstance(feed, PromptFeed) else None
         self.number += 1
+        if self.prompt is not None:
+            self.prompt.listen(self._on_ready)
 
     async def receive(self, limit: int) -> Sequence[Delivery]:
-        """Wait for deliveries. Cancelling loses nothing."""
+        """Return deliveries; of a prompt feed those that are there, maybe none, else wait. Cancelling loses nothing."""
+        if self.prompt is not None:
+            return self.take(limit)
         assert self.feed is not None, "the fetching task ends before the feed does"
-        deliveries = await self.feed.receive(limit)
+        return self._count(await self.feed.receive(limit))
+
+    def take(self, limit: int) -> Sequence[Delivery]:
+        """Return what is there of a prompt feed, maybe nothing."""
+        assert self.prompt is not None, "somebody asked first"
+        return self._count(self.prompt.take(limit))
+
+    @property
+    def resting(self) -> bool:
+        """Whether somebody waits for a prompt feed to have something."""
+        return self._bell.has_waiter
+
+    async def rest(self) -> None:
+        """Wait until a prompt feed may have something. Nothing may be awaited since it had nothing."""
+        await self._bell.rung()
+
+    def wake(self) -> None:
+        """End a rest."""
+        self._bell.ring()
+
+    def _count(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         self._failures = 0
         self.fresh += len(deliveries)
         self.received += len(deliveries)
@@ -92,7 +126,7 @@ class Source:
 
     async def close(self) -> None:
         """Close the feed: what is unsettled goes back. A group of this instance alone is forgotten."""
-        feed, self.feed = self.feed, None
+        feed, self.feed, self.prompt = self.feed, None, None
         if feed is None:
             return
         await feed.close()

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeAlias
 
-from ..._core.delivery import Delivery, Release, Settlement
+from ..._core.delivery import RELEASE, Delivery, Release, Retry, Settlement
 from ..._core.errors import Disconnected, SettlementLost
 from ..._core.limits import LEASE_S
 from ..._core.message import Message
@@ -143,8 +143,12 @@ class GroupFeed:
         """Give back what is not settled. May be called twice, also while `receive` waits: it raises then."""
         self.end()
 
-    def end(self) -> None:
-        """See `close`."""
+    async def abandon(self) -> None:
+        """See `AbandonableFeed`."""
+        self.end(Retry(0.0))
+
+    def end(self, how: Release | Retry = RELEASE) -> None:
+        """Give back what is not settled, in this way."""
         if self._closed:
             return
         self._closed = True
@@ -152,7 +156,7 @@ class GroupFeed:
         for place in self._places:
             place.receivers.remove(self)
             for lease in [lease for lease in place.leases if lease.owner is self]:
-                place.end(lease, Release(), now)
+                place.end(lease, how, now)
             self._after(place)
         self._keeper.forget(self)
         self.wake()

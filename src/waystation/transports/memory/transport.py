@@ -81,6 +81,8 @@ class MemoryTransport:
         gate: By which other processes use it while it is open; then `capabilities` says so.
     """
 
+    posts_here = True
+
     def __init__(
         self, clock: Clock, *, capabilities: Capabilities = CAPABILITIES, gate: Gate | None = None
     ) -> None:
