@@ -10,8 +10,14 @@ from .._core.message import Message, check_body, check_headers, check_key
 from .._core.run import MessageRun
 from .._core.topic import check_name, is_reply_address
 
-#: Longest text of any attribute but a body and headers, in characters: ids, types, sources, traces.
+#: Longest id or address, in characters.
 _TEXT_CHARS_MAX = 1024
+
+#: All attributes but topic, key, headers and body together, in characters: types, sources, causes, traces.
+_ATTRIBUTES_CHARS_MAX = 8 * 1024
+
+#: What is later, in Unix seconds, is no time: 30,000 years.
+_TIME_MAX = 1e12
 
 
 def check_messages(messages: Sequence[Message], *, body_bytes_max: int) -> None:
@@ -47,21 +53,16 @@ def _check_shared(message: Message) -> None:
         raise ConfigurationError("reply_to is no reply address: replies go to nothing else")
     if message.priority not in range(PRIORITY_MAX + 1):
         raise ConfigurationError(f"priority={message.priority} must be from 0 to {PRIORITY_MAX}")
-    for text in (
-        message.content_type,
-        message.type,
-        message.source,
-        message.correlation_id,
-        message.causation_id,
-        message.reply_to,
-        message.dedupe_key,
-        message.traceparent,
-    ):
-        if text is not None and (len(text) > _TEXT_CHARS_MAX or "\0" in text):
-            raise ConfigurationError("an attribute of a message is too long, or contains NUL")
-    for time in (message.time, message.expires_at, message.deliver_at):
-        if time is not None and not 0 <= time < 1e12:  # also not a number
-            raise ConfigurationError("a time of a message is not a point in time")
+    attributes = (
+        message.content_type, message.type, message.source, message.correlation_id, message.causation_id,
+        message.reply_to, message.dedupe_key, message.traceparent,
+    )  # fmt: skip
+    text = "".join([each for each in attributes if each])  # together: every message comes by here
+    if len(text) > _ATTRIBUTES_CHARS_MAX or "\0" in text:
+        raise ConfigurationError("the attributes of a message are too long, or contain NUL")
+    expires_at, deliver_at = message.expires_at or 0.0, message.deliver_at or 0.0
+    if not (0 <= message.time < _TIME_MAX and 0 <= expires_at < _TIME_MAX and 0 <= deliver_at < _TIME_MAX):
+        raise ConfigurationError("a time of a message is not a point in time")
 
 
 def _check_keys(keys: Iterable[str | None]) -> None:
