@@ -288,6 +288,15 @@ LARGE_BODIES = (
 
 LEASING = (
     Mutant(
+        "a lease that was settled beside its renewal is taken for lost",
+        "_store/leases.py",
+        "        if not lease.ended:\n            lease.lost = True",
+        "        lease.lost = True",
+        (
+            "tests/transports/test_sqlite_renewing.py::test_what_is_settled_in_the_same_transaction_is_not_lost",
+        ),
+    ),
+    Mutant(
         "a range is not fenced",
         "_store/settle.py",
         "FROM bus_cursor WHERE group_id = ? AND topic = ? AND partition = ? AND token = ?",

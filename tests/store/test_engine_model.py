@@ -346,7 +346,9 @@ class Engine(RuleBasedStateMachine):
         who, group = data.draw(st.sampled_from(self.holders()))
         process = self.processes[who]
         wanted = {lease_of(hold.delivery) for hold in process.mine(group)}
-        process.write(lambda: leases.extend(process.connection, list(wanted), self.now + LEASE_S))
+        leases.lose(
+            process.write(lambda: leases.extend(process.connection, list(wanted), self.now + LEASE_S))
+        )
         for hold in process.mine(group):
             if not lease_of(hold.delivery).lost:
                 assert hold.entry.hold is hold, (

@@ -109,9 +109,11 @@ def bitmap_bytes(done: int) -> bytes:
     return done.to_bytes((done.bit_length() + 7) // 8, "little")
 
 
-def extend(connection: apsw.Connection, leases: Sequence[RangeLease | PendingLease], deadline: float) -> int:
-    """Move the deadline of leases; mark those that had ended as lost, and return how many they were."""
-    lost = 0
+def extend(
+    connection: apsw.Connection, leases: Sequence[RangeLease | PendingLease], deadline: float
+) -> list[RangeLease | PendingLease]:
+    """Move the deadline of leases; return those that are over, for `lose` once that has committed."""
+    over: list[RangeLease | PendingLease] = []
     for lease in leases:
         if isinstance(lease, RangeLease):
             connection.execute(
@@ -126,9 +128,15 @@ def extend(connection: apsw.Connection, leases: Sequence[RangeLease | PendingLea
                 (deadline, lease.id, lease.token),
             )
         if connection.changes() == 0:
+            over.append(lease)
+    return over
+
+
+def lose(over: Sequence[RangeLease | PendingLease]) -> None:
+    """Mark leases that are over as lost, but for those that a settlement has ended, perhaps in the same transaction."""
+    for lease in over:
+        if not lease.ended:
             lease.lost = True
-            lost += 1
-    return lost
 
 
 def release(connection: apsw.Connection, leases: Sequence[RangeLease | PendingLease], now: float) -> None:

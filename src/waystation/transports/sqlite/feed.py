@@ -152,11 +152,11 @@ class GroupFeed:
         held_back = self._ready  # for want of credit, when bodies are large
         wanted = {lease for lease in map(lease_of, (*deliveries, *held_back)) if not lease.ended}
 
-        def work() -> int:
+        def work() -> list[RangeLease | PendingLease]:
             held = [lease for lease in wanted if not lease.ended]  # some may have been settled meanwhile
             return leases.extend(self._desk.connection, held, self._now() + LEASE_S)
 
-        await self._desk.write(work)
+        await self._desk.write(work, then=leases.lose)
         lost = [delivery for delivery in deliveries if lease_of(delivery).lost]
         if lost:
             raise SettlementLost(
