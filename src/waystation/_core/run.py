@@ -6,8 +6,9 @@ the bodies is looked at until somebody asks for a message. To everybody else it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import overload
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
+from typing import Any, overload
 
 from .message import Message
 
@@ -36,7 +37,10 @@ class MessageRun(Sequence[Message]):
         return len(self.bodies)
 
     def __iter__(self) -> Iterator[Message]:
-        return map(self._build, range(len(self.bodies)))
+        topic, headers, rest = self.shared.topic, self.shared.headers, self._rest()
+        keys: Iterable[str | None] = repeat(None) if self.keys is None else self.keys
+        columns = zip(self.ids, self.bodies, keys, strict=False)
+        return iter([Message(i, topic, body, key, {**headers}, *rest) for i, body, key in columns])
 
     @overload
     def __getitem__(self, index: int) -> Message: ...
@@ -74,7 +78,13 @@ class MessageRun(Sequence[Message]):
     def _build(self, index: int) -> Message:
         shared = self.shared
         return Message(
-            self.ids[index], shared.topic, self.bodies[index], self.key_at(index), {**shared.headers},
+            self.ids[index], shared.topic, self.bodies[index], self.key_at(index), {**shared.headers}, *self._rest()
+        )  # fmt: skip
+
+    def _rest(self) -> tuple[Any, ...]:
+        """Return what follows id, topic, body, key and headers in each message."""
+        shared = self.shared
+        return (
             shared.content_type, shared.type, shared.source, shared.time, shared.correlation_id,
             shared.causation_id, shared.reply_to, shared.expires_at, shared.deliver_at, shared.priority,
             shared.dedupe_key, shared.traceparent, shared.failure,
