@@ -15,6 +15,7 @@ import apsw
 from .._core.delivery import Delivery, first_deliveries
 from .._core.limits import PARTITIONS_COUNT
 from .._core.message import BYTES, Message
+from .._core.run import MessageRun
 from .leases import Member, PendingLease, RangeLease, Stretch, bitmap_bytes
 from .log import Log, priority_of
 from .pending import blocked_keys, bury, park, park_blocked, take_due
@@ -104,25 +105,28 @@ def read_plain(log: Log, lease: RangeLease) -> list[Delivery] | None:
 
 
 def _deliveries(log: Log, lease: RangeLease) -> list[Delivery]:
-    """Return first deliveries of a lease's range, and tell it their bytes."""
+    """Return first deliveries of a lease's range."""
     found: list[Delivery] = []
     for first, messages in log.segments(lease.topic, lease.partition, lease.next, lease.leased_to):
         found += deliveries_of(lease, first, messages)
-    weigh(lease, found)
     return found
 
 
 def deliveries_of(lease: RangeLease, first: int, messages: Sequence[Message]) -> list[Delivery]:
-    """Return first deliveries of what a lease has of one segment, which begins at place `first`."""
-    if isinstance(messages, Ticketed):
-        lease.ticketed = True
+    """Return first deliveries of what a lease has of one segment, which begins at place `first`; tell it their bytes."""
     places = range(max(0, lease.next - first), min(len(messages), lease.leased_to - first))
-    return first_deliveries(messages, places, Stretch(lease, first))
+    found = first_deliveries(messages, places, Stretch(lease, first))
+    if isinstance(messages, MessageRun):  # without tickets
+        lease.bytes += sum(map(len, messages.bodies[places.start : places.stop]))
+    else:
+        lease.ticketed = lease.ticketed or isinstance(messages, Ticketed)
+        _weigh(lease, found)
+    return found
 
 
-def weigh(lease: RangeLease, deliveries: list[Delivery]) -> None:
-    """Tell a lease how large the bodies are that it stands for."""
-    lease.bytes = sum([len(delivery.body) for delivery in deliveries])
+def _weigh(lease: RangeLease, deliveries: list[Delivery]) -> None:
+    """Tell a lease how large the bodies are that it stands for too."""
+    lease.bytes += sum([len(delivery.body) for delivery in deliveries])
     if lease.ticketed:
         lease.bytes += sum(delivery.body.size for delivery in deliveries if isinstance(delivery.body, Ticket))
 
@@ -183,7 +187,7 @@ def _claim_range(
         return
     connection.execute(_TAKE_CURSOR, _cursor_row(lease, member.owner, deadline))
     lease.ticketed = any(isinstance(delivery.body, Ticket) for delivery in deliveries)
-    weigh(lease, deliveries)
+    _weigh(lease, deliveries)
     found.leases.append(lease)
     found.deliveries.extend(deliveries)
     found.count += len(deliveries)

@@ -11,7 +11,7 @@ from typing import Final
 
 import apsw
 
-from .claim import Claim, deliveries_of, weigh
+from .claim import Claim, deliveries_of
 from .leases import Member, RangeLease
 from .log import Fresh
 from .rows import fetch_one
@@ -51,6 +51,4 @@ def claim_fresh(
     lease = RangeLease(member.group, fresh.topic, fresh.partition, token + 1, first, first + count, 0)
     cursor = (lease.group, lease.topic, lease.partition)
     connection.execute(_TAKE, (lease.leased_to, member.owner, lease.token, deadline, *cursor))
-    deliveries = deliveries_of(lease, first, messages)
-    weigh(lease, deliveries)
-    return Claim(deliveries, [lease], count=count)
+    return Claim(deliveries_of(lease, first, messages), [lease], count=count)
