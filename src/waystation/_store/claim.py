@@ -113,7 +113,7 @@ def _deliveries(log: Log, lease: RangeLease) -> list[Delivery]:
 
 
 def deliveries_of(lease: RangeLease, first: int, messages: Sequence[Message]) -> list[Delivery]:
-    """Return first deliveries of what a lease has of one segment, which begins at place `first`; tell it their bytes."""
+    """Return first deliveries of what a lease has of a segment that begins at `first`, and tell it their bytes."""
     places = range(max(0, lease.next - first), min(len(messages), lease.leased_to - first))
     found = first_deliveries(messages, places, Stretch(lease, first))
     if isinstance(messages, MessageRun):  # without tickets
