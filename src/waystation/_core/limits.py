@@ -326,6 +326,9 @@ PEER_REQUESTS_MAX: Final = 1024
 #: Bytes of sent messages of one session that may wait for their answers, but for one send that is larger by itself.
 PEER_SEND_BYTES_MAX: Final = 16 * 1024 * 1024
 
+#: Bytes of answers of one session that it has not said to have got: a server keeps them until then.
+PEER_ANSWERS_BYTES_MAX: Final = 128 * 1024 * 1024
+
 #: Questions of one session that a server works at together: some of them read a whole file.
 PEER_CALLS_MAX: Final = 16
 
@@ -347,8 +350,12 @@ SERVER_WHOLES_BYTES_MAX: Final = 512 * 1024 * 1024
 #: Bytes written to a peer and not yet taken by it, above which nothing more is read from it or delivered to it.
 WRITE_BUFFER_BYTES_MAX: Final = 4 * 1024 * 1024
 
-#: How long a peer may leave its connection full before it is sent away, in seconds.
+#: How long something large may be under way between peers without moving, in seconds: what one of them does not take,
+#: or has announced and does not send. Then the connection ends, for it holds memory.
 WRITE_STALL_S: Final = 30.0
+
+#: How much must move in that time, in bytes: a slow line may be as slow as 2 KiB/s.
+STALL_BYTES_MAX: Final = 64 * 1024
 
 #: Wrong tokens from one address within a minute, after which it is turned away without being heard.
 WRONG_TOKENS_COUNT_MAX: Final = 10
@@ -394,6 +401,7 @@ assert ROW_BODY_BYTES_MAX < MESSAGE_BODY_BYTES_MAX
 assert ORPHAN_BODY_S > 10 * (SEND_TIMEOUT_S + STORE_BUSY_S), "what is being published is nobody's orphan"
 assert STREAM_REMINDER_S * 3 < STREAM_SILENCE_S, "a caller must survive two lost words"
 assert STREAM_AHEAD_BYTES_MAX <= BATCH_BYTES_MAX, "what is ahead may travel in one message"
+assert WHOLE_BYTES_MAX < PEER_ANSWERS_BYTES_MAX, "the largest answer there is must be possible"
 assert GREETING_BYTES_MAX < FRAME_BYTES_MAX < WHOLE_BYTES_MAX < SERVER_WHOLES_BYTES_MAX
 assert RESUME_S < LEASE_S - LEASE_RENEWAL_S, "what a client held when it was cut off is still its own"
 assert DRAIN_S + KILL_GRACE_S < 30, "Kubernetes kills after 30 s"

@@ -12,17 +12,27 @@ from itertools import groupby
 
 from .._core.delivery import ACCEPT, RELEASE, DeadLetter, Delivery, Retry, Settlement
 from .._core.errors import RemoteProtocolError
-from .._core.limits import BATCH_MESSAGES_MAX, CREDIT_BYTES_MAX, CREDIT_MESSAGES_MAX, REASON_CHARS_MAX
+from .._core.limits import (
+    BATCH_BYTES_MAX,
+    BATCH_MESSAGES_MAX,
+    CREDIT_BYTES_MAX,
+    CREDIT_MESSAGES_MAX,
+    REASON_CHARS_MAX,
+)
 from .._core.message import Message
 from .._core.packed import Packed, pack
-from .._core.ports import Feed, PromptFeed
+from .._core.ports import AbandonableFeed, Feed, PromptFeed
 from .._core.run import MessageRun
 from .._wire.failures import ended
-from .._wire.frames import Credit, Deliver, Frame
+from .._wire.frames import Credit, Deliver, Ended, Frame
 from .._wire.ranges import count_in, numbers_in
 
 #: Longest delay of a retry that a client may ask for, in seconds: a hundred years.
 _DELAY_S_MAX = 100 * 366 * 24 * 3600.0
+
+#: Deliveries that one channel may have unsettled, whatever credit its client gives: those that it may hold, and as many
+#: that it is about to settle.
+_UNSETTLED_MESSAGES_MAX = 2 * CREDIT_MESSAGES_MAX
 
 #: Says a frame, if the client can hear it now.
 Say = Callable[[Frame], None]
@@ -48,15 +58,18 @@ class ServedChannel:
         self.unsettled: dict[int, Delivery] = {}
         self._mailbox = mailbox
         self._say, self._hears = say, hears
-        self._next = 0
+        self._next = self._said = 0  # below `_said` everything was said on the present connection
         self._upto = 0
         self._bytes = 0  # of what a mailbox keeps
-        self._ended = False
+        self._ended = self._choked = False
+        self._last: Ended | None = None
+        self._loop = asyncio.get_running_loop()
+        self._gathering = self._more = False
         self._prompt = feed if isinstance(feed, PromptFeed) else None
         self._bell = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         if self._prompt is None:
-            self._task = asyncio.get_running_loop().create_task(self._work())
+            self._task = self._loop.create_task(self._work())
         else:
             self._prompt.listen(self.ring)
 
@@ -87,17 +100,31 @@ class ServedChannel:
             raise RemoteProtocolError("this many deliveries were never made", field="Hello.channels")
         if self._mailbox:
             self._forget(received)
-        again = [(number, delivery) for number, delivery in self.unsettled.items() if number >= received]
-        for frame in deliver_frames(self.number, again):
-            self._say(frame)
+        self._said = received
+        self._say_unsaid()
+        if self._last is not None:
+            self._say(self._last)
         self.ring()
 
     def ring(self) -> None:
         """Look again: there may be something, or the client takes more."""
+        if self._said < self._next and self._hears():
+            self._say_unsaid()
         if self._prompt is None:
             self._bell.set()
+        elif self._gathering:
+            self._more = True
         else:
+            # The first of a turn goes at once, the others of that turn together.
             self._take_all(self._prompt)
+            self._gathering = True
+            self._loop.call_soon(self._gathered)
+
+    def _gathered(self) -> None:
+        self._gathering = False
+        if self._more:
+            self._more = False
+            self.ring()
 
     def find(self, ranges: Sequence[tuple[int, int]], *, field: str) -> dict[int, Delivery]:
         """Return the deliveries of these numbers that are not settled yet.
@@ -114,14 +141,22 @@ class ServedChannel:
         """Forget what is settled."""
         for number in numbers:
             self.unsettled.pop(number, None)
+        if self._choked:
+            self.ring()
 
-    async def close(self) -> None:
-        """Give back what is unsettled. May be called twice."""
+    async def close(self, *, died: bool = False) -> None:
+        """Give back what is unsettled. May be called twice.
+
+        Args:
+            died: Whether the client has died with it, so that one of its messages may have been the cause.
+        """
         self._ended = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
         self.unsettled.clear()
+        if died and isinstance(self.feed, AbandonableFeed):
+            await self.feed.abandon()
         await self.feed.close()
 
     # --- inside ------------------------------------------------------------------------------------------------
@@ -135,8 +170,7 @@ class ServedChannel:
                     return
                 self._take(deliveries)
         except Exception as error:  # noqa: BLE001 - whatever ends a feed, its client is told
-            self._ended = True
-            self._say(ended(self.number, error))
+            self._end(error)
 
     async def _work(self) -> None:
         """The same for a feed that must be waited for."""
@@ -147,12 +181,21 @@ class ServedChannel:
                     await self._bell.wait()
                 self._take(await self.feed.receive(min(room, BATCH_MESSAGES_MAX)))
         except Exception as error:  # noqa: BLE001 - whatever ends a feed, its client is told
-            self._say(ended(self.number, error))
+            self._end(error)
+
+    def _end(self, error: Exception) -> None:
+        """Tell the client that nothing more comes: now, and again whenever it comes back."""
+        self._ended = True
+        self._last = ended(self.number, error)
+        self._say(self._last)
 
     def _room(self) -> int:
         if not self._hears() or (self._bytes > CREDIT_BYTES_MAX and self.unsettled):
             return 0
-        return self._upto - self._next
+        room = self._upto - self._next
+        most = _UNSETTLED_MESSAGES_MAX - len(self.unsettled)
+        self._choked = most < room
+        return min(room, most)
 
     def _take(self, deliveries: Sequence[Delivery]) -> None:
         first = self._next
@@ -161,9 +204,17 @@ class ServedChannel:
         self.unsettled.update(numbered)
         if self._mailbox:
             self._bytes += sum([len(delivery.body) for delivery in deliveries])
-        if self._hears():
+        if self._said == first and self._hears():  # else they are said later, with those before
+            self._said = self._next
             for frame in deliver_frames(self.number, numbered):
                 self._say(frame)
+
+    def _say_unsaid(self) -> None:
+        """Say what was taken and is not settled, from `_said` on."""
+        again = [each for each in self.unsettled.items() if each[0] >= self._said]
+        self._said = self._next
+        for frame in deliver_frames(self.number, again):
+            self._say(frame)
 
     def _forget(self, below: int) -> None:
         for number in [number for number in self.unsettled if number < below]:
@@ -206,18 +257,30 @@ def _settlement(kind: str, delay_s: float, reason: str, detail: str) -> Settleme
 
 
 def deliver_frames(channel: int, numbered: Sequence[tuple[int, Delivery]]) -> Iterator[Deliver]:
-    """Return frames for deliveries in the order of their numbers: one for what is consecutive and of one run."""
+    """Return frames for deliveries, in order of their numbers: one for what is of one run, without gaps, and small."""
     for _, some in groupby(enumerate(numbered), key=_company):
-        part = [each for _, each in some]
-        deliveries = [delivery for _, delivery in part]
-        attempts = [delivery.attempt for delivery in deliveries]
-        yield Deliver(
-            channel,
-            part[0][0],
-            _packed(deliveries),
-            [] if all(attempt == 1 for attempt in attempts) else attempts,
-            {i: each.error for i, each in enumerate(deliveries) if each.error is not None},
-        )
+        for part in _portions([each for _, each in some]):
+            deliveries = [delivery for _, delivery in part]
+            attempts = [delivery.attempt for delivery in deliveries]
+            yield Deliver(
+                channel,
+                part[0][0],
+                _packed(deliveries),
+                [] if all(attempt == 1 for attempt in attempts) else attempts,
+                {i: each.error for i, each in enumerate(deliveries) if each.error is not None},
+            )
+
+
+def _portions(part: list[tuple[int, Delivery]]) -> Iterator[list[tuple[int, Delivery]]]:
+    """Divide deliveries whose bodies are too much for one frame."""
+    first, size = 0, 0
+    for place, (_, delivery) in enumerate(part):
+        more = len(delivery.body)
+        if size + more > BATCH_BYTES_MAX and place > first:
+            yield part[first:place]
+            first, size = place, 0
+        size += more
+    yield part[first:] if first else part
 
 
 def _company(placed: tuple[int, tuple[int, Delivery]]) -> tuple[int, int]:

@@ -13,13 +13,28 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
 from .._core.errors import LocalProtocolError, ProtocolError, RemoteProtocolError, WaystationError
-from .._core.limits import HEARTBEATS_MISSED_MAX, WHOLES_COUNT_MAX, WRITE_BUFFER_BYTES_MAX
+from .._core.limits import (
+    GREETING_S,
+    HEARTBEATS_MISSED_MAX,
+    STALL_BYTES_MAX,
+    WHOLES_COUNT_MAX,
+    WRITE_BUFFER_BYTES_MAX,
+)
 from .._wire.connection import Connection
 from .._wire.frames import Bye, Frame, Ping, Pong
 from .._wire.framing import Bulk
 from .._wire.states import Role
 
 _log = logging.getLogger("waystation.peer")
+
+#: What a peer says of itself is shown up to here, in characters.
+_SHOWN_CHARS_MAX = 300
+
+#: Frames that go together at most, so that the peer is at work on the first while the last are being made.
+_TOGETHER_COUNT_MAX = 16
+
+#: How long something waits at most for something else to go along with, in seconds.
+_LINGER_S = 0.002
 
 
 class Listener(Protocol):
@@ -42,12 +57,16 @@ class Line(asyncio.Protocol):
     Attributes:
         parting: The peer's `Bye`, if it said one.
         heard_at: When the peer said something last, by the event loop's clock.
+        heard_bytes: How much it has said, in bytes.
         full: Whether the peer takes less than is said: what can wait should.
+        blamed: Whether the peer said what it may not.
+        on_whole: Is called when something large begins to come from the peer, or has come.
     """
 
     __slots__ = (
-        "_beat_at", "_bulks", "_flushing", "_listener", "_loop", "_out", "_said_at", "_transport", "_wire",
-        "full", "full_since", "heard_at", "on_room", "parting",
+        "_beat_at", "_bulks", "_flushing", "_held", "_lingering", "_listener", "_loop", "_out", "_patient", "_said_at",
+        "_stuck_bytes", "_stuck_since", "_transport", "_whole_bytes", "_wire", "blamed", "full", "heard_at",
+        "heard_bytes", "on_room", "on_whole", "parting",
     )  # fmt: skip
 
     def __init__(self, role: Role, listener: Listener) -> None:
@@ -57,10 +76,15 @@ class Line(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
         self._bulks: deque[Bulk] | None = None
-        self._flushing = False
-        self.full = False
-        self.full_since = 0.0
+        self._flushing = self._lingering = False
+        self.full = self.blamed = self._held = False
+        # A client bounds what comes to it by credit, and reads on whatever happens: if both waited for the other to
+        # read first, both would wait for ever.
+        self._patient = role is Role.SERVER
+        self._stuck_bytes, self._stuck_since = 0, 0.0
+        self._whole_bytes = self.heard_bytes = 0
         self.on_room: Callable[[], None] | None = None
+        self.on_whole: Callable[[Line], None] | None = None
         self.parting: Bye | None = None
         self.heard_at = self._said_at = self._beat_at = self._loop.time()
 
@@ -69,11 +93,15 @@ class Line(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)
+        if self._listener is None:  # it was ended before TLS was agreed on
+            self._transport.abort()
+            return
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes in."""
         self.heard_at = self._loop.time()
+        self.heard_bytes += len(data)
         listener = self._listener
         if listener is None:
             return
@@ -85,16 +113,21 @@ class Line(asyncio.Protocol):
                     break
             if frames:
                 listener.heard(self, frames)
+            if self._wire.whole_bytes != self._whole_bytes:
+                self._whole_bytes = self._wire.whole_bytes
+                if self.on_whole is not None:
+                    self.on_whole(self)
         except RemoteProtocolError as error:
             self.blame(error)
         except Exception:  # noqa: BLE001 - a mistake of ours ends this connection, and no other
             _log.exception("%s: what a peer said could not be handled", self.peer)
+            self.blamed = True
             self.end(Bye("protocol", "internal error"))
         else:
-            if self._out and not self.full:
+            if self._flushing and not self.full:
                 self._flush()
         if self.parting is not None:
-            self._finish(f"the peer left: {self.parting.text or self.parting.code}")
+            self._finish(f"the peer left: {printable(self.parting.text or self.parting.code)}")
 
     def eof_received(self) -> bool:
         """The peer says nothing more: so does this side."""
@@ -105,17 +138,15 @@ class Line(asyncio.Protocol):
         self._finish(f"the connection was lost: {exc}" if exc else "the peer closed the connection")
 
     def pause_writing(self) -> None:
-        """The peer does not take what is said: nothing more is read from it, until it does."""
-        self.full, self.full_since = True, self._loop.time()
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.pause_reading()
+        """The peer does not take what is said: a server reads nothing more from it, until it does."""
+        self.full, self._stuck_since = True, self._loop.time()
+        self._stuck_bytes = self._unwritten
+        self._read_or_not()
 
     def resume_writing(self) -> None:
         """It does."""
         self.full = False
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
-        self.heard_at = self._loop.time()  # it was not read from
+        self._read_or_not()
         self._flush()
         if self.on_room is not None:
             self.on_room()
@@ -133,6 +164,30 @@ class Line(asyncio.Protocol):
         return self._listener is not None and self._transport is not None
 
     @property
+    def deaf(self) -> bool:
+        """Whether nothing is read from the peer."""
+        return self._held or (self.full and self._patient)
+
+    def is_stuck(self, stall_s: float) -> bool:
+        """Say whether the peer has taken next to nothing for so long. To be called often."""
+        if not self.full:
+            return False
+        now, unwritten = self._loop.time(), self._unwritten
+        if unwritten <= self._stuck_bytes - STALL_BYTES_MAX:
+            self._stuck_bytes, self._stuck_since = unwritten, now
+        return now - self._stuck_since > stall_s
+
+    def hold(self) -> None:
+        """Read nothing more from the peer for now."""
+        self._held = True
+        self._read_or_not()
+
+    def go_on(self) -> None:
+        """Read on."""
+        self._held = False
+        self._read_or_not()
+
+    @property
     def whole_bytes(self) -> int:
         """Announced bytes of large frames that are under way from the peer."""
         return self._wire.whole_bytes
@@ -145,8 +200,12 @@ class Line(asyncio.Protocol):
         """Let somebody else hear from now on."""
         self._listener = listener
 
-    def say(self, frame: Frame) -> None:
+    def say(self, frame: Frame, *, soon: bool = True) -> None:
         """Say something, together with all else that is said in this turn of the loop. Nothing, once it has ended.
+
+        Args:
+            soon: Else nobody hurries for it: it goes along with what is said next, or by itself after a moment, for
+                a system call costs as much as dozens of frames.
 
         Raises:
             LocalProtocolError: It may not be said now.
@@ -160,9 +219,21 @@ class Line(asyncio.Protocol):
             if self._bulks is None:
                 self._bulks = deque()
             self._bulks.append(data)
-        if not self._flushing:
-            self._flushing = True
-            self._loop.call_soon(self._flush)
+            soon = True
+        if soon:
+            if len(self._out) >= _TOGETHER_COUNT_MAX:
+                self._flush()
+            elif not self._flushing:
+                self._flushing = True
+                self._loop.call_soon(self._flush)
+        elif not self._lingering:
+            self._lingering = True
+            self._loop.call_later(_LINGER_S, self._linger)
+
+    def flush(self) -> None:
+        """Let what was said go now: nothing more is said in this turn of the loop."""
+        if self._flushing:
+            self._flush()
 
     def beat(self, interval_s: float) -> None:
         """Say something if nothing was said for a while; end if nothing was heard for too long. To be called often."""
@@ -171,7 +242,7 @@ class Line(asyncio.Protocol):
             self.heard_at = now  # who has slept himself judges nobody
         self._beat_at = now
         silence_s = now - self.heard_at
-        if silence_s > interval_s * HEARTBEATS_MISSED_MAX and not self.full:
+        if silence_s > interval_s * HEARTBEATS_MISSED_MAX and not self.deaf:
             self.end(Bye("silence", f"nothing was heard for {silence_s:.0f} s"))
         elif now - self._said_at >= interval_s or silence_s >= interval_s:
             self.say(Ping())
@@ -189,6 +260,7 @@ class Line(asyncio.Protocol):
 
     def blame(self, error: ProtocolError) -> None:
         """End because of something that the peer may not say."""
+        self.blamed = True
         self.end(Bye(error.code, str(error), error.field))
 
     def abort(self, reason: str) -> None:
@@ -211,6 +283,10 @@ class Line(asyncio.Protocol):
             elif not isinstance(frame, Pong):
                 others.append(frame)
         return others
+
+    def _linger(self) -> None:
+        self._lingering = False
+        self._flush()
 
     def _flush(self) -> None:
         """Give what was said to the transport; of what is large one part, then others have their turn."""
@@ -238,16 +314,40 @@ class Line(asyncio.Protocol):
             self._flushing = True
             self._loop.call_soon(self._flush)
 
+    @property
+    def _unwritten(self) -> int:
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    def _read_or_not(self) -> None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if self.deaf:
+            transport.pause_reading()
+        else:
+            transport.resume_reading()
+            self.heard_at = self._loop.time()  # it was not listened to
+
     def _finish(self, reason: str) -> None:
         listener, self._listener = self._listener, None
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.close()
-        self._out, self._bulks, self.on_room = [], None, None
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            waits = self._unwritten > 0
+            transport.close()
+            if waits:  # who does not take it does not keep the socket either
+                self._loop.call_later(GREETING_S, transport.abort)
+        self._out, self._bulks, self.on_room, self.on_whole = [], None, None, None
         if listener is not None:
             try:
                 listener.ended(self, reason)
             except WaystationError:
                 _log.exception("%s: the end of a connection could not be handled", self.peer)
+
+
+def printable(text: str) -> str:
+    """Return what a peer says for a log: not too long, and in one line."""
+    shown = text if len(text) <= _SHOWN_CHARS_MAX else f"{text[:_SHOWN_CHARS_MAX]}…"
+    return "".join([each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in shown])
 
 
 def _shown(peername: object) -> str:

@@ -4,13 +4,18 @@ A cut is nobody's fault and nobody's business: the link dials again, says which 
 server has not had. The server says again what was not acknowledged. So an outcome that a cut made unknown becomes
 known. Only if the server has forgotten the session, because it was started again or the link was away for longer than
 `RESUME_S`, what had been said is of unknown outcome, and what had not been said goes on in the new session.
+
+Whatever happens there, the link goes on trying: what an operator repairs, a certificate or a token, needs no restart of
+the programs that it shut out. The first refusal is told to all who wait.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
+import random
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -54,12 +59,15 @@ from .._wire.frames import (
     Welcome,
 )
 from .._wire.states import Role
-from .line import Line, Listener
+from .line import Line, Listener, printable
 
 _log = logging.getLogger("waystation.peer")
 
 #: `Bye`s after which trying again would be no use.
 _FINAL = ("access", "version")
+
+#: `Bye`s after which saying the same again, in the same session, would end in the same way.
+_BLAMES = ("protocol", "limit", "replaced")
 
 Dial: TypeAlias = Callable[[Callable[[], Line]], Awaitable[Line]]
 """Connects a new line, made by the function given, to a server: the next address at each call. Raises `Disconnected` in
@@ -95,7 +103,8 @@ class Pending:
         repeatable: Whether it may be said again in another session.
         size: Bytes that it adds to what waits.
         frame: What was said; None: nothing yet, so that it certainly did not happen.
-        deadline: When it is given up, by the event loop's clock.
+        deadline: When nobody waits for it any more, by the event loop's clock. Its number stays taken until it is
+            answered: a session that misses one would wait for it for ever.
     """
 
     __slots__ = ("deadline", "done", "frame", "make", "repeatable", "size")
@@ -116,7 +125,16 @@ class Link(Listener):
         server: What it says it is.
     """
 
-    def __init__(self, dial: Dial, *, name: str, token: str, place: str) -> None:
+    def __init__(
+        self,
+        dial: Dial,
+        *,
+        name: str,
+        token: str,
+        place: str,
+        heartbeat_s: float = HEARTBEAT_S,
+        advice: str = "",
+    ) -> None:
         self._dial, self._name, self._token, self._place = dial, name, token, place
         self._loop = asyncio.get_running_loop()
         self.capabilities: Capabilities | None = None
@@ -131,11 +149,13 @@ class Link(Listener):
         self._requests_max, self._bytes_max = PEER_REQUESTS_MAX, PEER_SEND_BYTES_MAX
         self._channels: dict[int, Channel] = {}
         self._channel = 0
-        self._beat_s = HEARTBEAT_S
+        self._beat_s, self._advice = heartbeat_s, advice
         self._ticking: asyncio.TimerHandle | None = None
         self._dialling: asyncio.Task[None] | None = None
         self._idle: asyncio.Future[None] | None = None
         self._trouble = ""
+        self._welcomed_at = 0.0
+        self._short_lived = 0  # connections in a row that did not last
         self._closed = False
 
     @property
@@ -160,7 +180,7 @@ class Link(Listener):
 
     async def close(self, patience_s: float) -> None:
         """Wait until what was asked for is answered, for so long, and leave. May be called twice."""
-        if not self._closed and (self._said or self._unsaid):
+        if not self._closed and self._is_waited_for():
             self._idle = self._loop.create_future()
             try:
                 async with asyncio.timeout(patience_s):
@@ -213,6 +233,7 @@ class Link(Listener):
         make: Callable[[int, int], Request],
         *,
         repeatable: bool = False,
+        size: int = 0,
         timeout_s: float = SEND_TIMEOUT_S,
     ) -> Result | Sent | Failed:
         """Say a request and wait for its answer.
@@ -227,7 +248,7 @@ class Link(Listener):
             if not future.done():
                 future.set_result(answer)
 
-        pending = self.request(make, done, repeatable=repeatable, timeout_s=timeout_s)
+        pending = self.request(make, done, repeatable=repeatable, size=size, timeout_s=timeout_s)
         try:
             answer = await future
         except asyncio.CancelledError:
@@ -237,6 +258,11 @@ class Link(Listener):
         if isinstance(answer, TransportError):
             raise Disconnected(str(answer)) if isinstance(answer, SendRejected) else answer
         return answer
+
+    def flush(self) -> None:
+        """Let what was said go now, instead of at the end of this turn of the loop."""
+        if self._line is not None:
+            self._line.flush()
 
     def say(self, frame: Frame) -> None:
         """Say what needs no answer, if there is a connection."""
@@ -272,7 +298,7 @@ class Link(Listener):
                     error = error_of(frame)
                     ended.end(error if isinstance(error, TransportError) else Disconnected(str(error)))
             elif isinstance(frame, GoAway):
-                _log.info("%s is about to leave: %s", self._place, frame.text)
+                _log.info("%s is about to leave: %s", self._place, printable(frame.text))
         if self._unsaid:
             self._say_more()
         if self._idle is not None:
@@ -292,28 +318,50 @@ class Link(Listener):
     def ended(self, line: Line, reason: str) -> None:
         """Take in that the connection is gone, and dial again."""
         self._trouble = reason
-        greeting = self._greeting
+        greeting, bye = self._greeting, line.parting
         if greeting is not None and not greeting.done():
-            bye = line.parting
-            error = Refused(bye.text) if bye is not None and bye.code in _FINAL else Disconnected(reason)
-            greeting.set_exception(error)
-        if line is self._line:
-            self._line = None
-            if not self._closed:
-                _log.warning("%s: %s; connecting again", self._place, reason)
-                self._dialling = self._loop.create_task(self._come_back())
+            greeting.set_exception(self._unwelcome(line, reason))
+        if line is not self._line:
+            return
+        self._line = None
+        if self._closed:
+            return
+        lasted = self._loop.time() - self._welcomed_at > RECONNECT_DELAY_S_MAX
+        self._short_lived = 0 if lasted else self._short_lived + 1
+        _log.warning("%s: %s; connecting again", self._place, reason)
+        if line.blamed or (bye is not None and bye.code in _BLAMES):
+            self._session = b""
+            self._begin_anew(Disconnected(f"{self._place} ended the connection: {reason}"), repeat=False)
+        self._dialling = self._loop.create_task(self._come_back())
+
+    def _unwelcome(self, line: Line, reason: str) -> Disconnected:
+        """Say why there was no welcome."""
+        bye = line.parting
+        if bye is not None and bye.code in _FINAL:
+            return Refused(printable(bye.text))
+        silent = bye is None and not line.blamed and self._advice
+        return Disconnected(f"{reason}; {self._advice}" if silent else reason)
 
     # --- connecting --------------------------------------------------------------------------------------------
 
     async def _come_back(self) -> None:
-        try:
-            await self._connect(first=False)
-        except Refused as error:
-            _log.error("%s: %s", self._place, error)
-            self._drop_all(error)
-            self._closed = True
-        else:
-            _log.info("%s: connected again", self._place)
+        """Connect again, however long that takes; later, if that was just done."""
+        refused = False
+        if self._short_lived > 1:
+            await asyncio.sleep(_jittered(RECONNECT_FIRST_DELAY_S * 2.0 ** min(self._short_lived - 2, 10)))
+        while True:
+            try:
+                await self._connect(first=False)
+            except Exception as error:  # noqa: BLE001 - whatever it is, nobody must wait for ever
+                if not refused:
+                    expected = isinstance(error, Refused)
+                    _log.error("%s: %s", self._place, error, exc_info=None if expected else error)
+                    self._drop_all(error if isinstance(error, Refused) else Disconnected(str(error)))
+                self._trouble, refused = str(error), True
+                await asyncio.sleep(_jittered(RECONNECT_DELAY_S_MAX))
+            else:
+                _log.info("%s: connected again", self._place)
+                return
 
     async def _connect(self, *, first: bool) -> None:
         """Dial until somebody welcomes this client."""
@@ -327,7 +375,7 @@ class Link(Listener):
                 self._trouble = str(error)
             else:
                 return
-            await asyncio.sleep(delay_s)
+            await asyncio.sleep(_jittered(delay_s))
             delay_s = min(delay_s * 2, RECONNECT_DELAY_S_MAX if not first else 1.0)
 
     async def _greet(self) -> None:
@@ -341,7 +389,8 @@ class Link(Listener):
                 line.say(self._hello())
                 await greeting
         except TimeoutError:
-            raise Disconnected(f"nobody said welcome within {GREETING_S:g} s") from None
+            if line is None or line is not self._line:  # else welcome came in the very last moment
+                raise Disconnected(f"nobody said welcome within {GREETING_S:g} s") from None
         finally:
             self._greeting = None
             if line is not None and line is not self._line:
@@ -366,11 +415,12 @@ class Link(Listener):
         if self._greeting is None or self._greeting.done():
             return  # too late: another line is being dialled
         self._greeting.set_result(None)
-        self._line = line
+        self._line, self._welcomed_at = line, self._loop.time()
         self.capabilities, self.server = welcome.capabilities, welcome.server
         self._requests_max, self._bytes_max = welcome.requests_max, welcome.bytes_max
         if self._session and not welcome.resumed:
-            self._begin_anew()
+            lost = "does not know this session any more: it was started again, or was away for too long"
+            self._begin_anew(Disconnected(f"{self._place} {lost}"))
         self._session = welcome.session
         for seq, pending in self._said.items():
             if seq > welcome.received and pending.frame is not None:
@@ -381,18 +431,15 @@ class Link(Listener):
                 line.say(credit)
         self._say_more()
 
-    def _begin_anew(self) -> None:
-        """The server has forgotten the session: tell who waits for what was said in it, or say it again."""
-        lost = Disconnected(
-            f"{self._place} does not know this session any more: it was started again, or was away for too long"
-        )
+    def _begin_anew(self, lost: Disconnected, *, repeat: bool = True) -> None:
+        """The session is over: tell who waits for what was said in it, or say it again in the next."""
         said, self._said, self._next, self._bytes = self._said, {}, 1, 0
         channels, self._channels = self._channels, {}
         for channel in channels.values():
             channel.end(lost)
         again = []
         for pending in said.values():
-            if pending.repeatable:
+            if repeat and pending.repeatable and pending.deadline < math.inf:
                 pending.frame = None
                 again.append(pending)
             else:
@@ -435,10 +482,9 @@ class Link(Listener):
             self._unsaid.popleft().done(
                 SendRejected(f"{self._place} cannot be reached: {why}; nothing was sent")
             )
-        for seq in [seq for seq, pending in self._said.items() if pending.deadline <= now]:
-            pending = self._said.pop(seq)
-            self._bytes -= pending.size
-            pending.done(Disconnected(f"{self._place} did not answer in time"))
+        for pending in [pending for pending in self._said.values() if pending.deadline <= now]:
+            done, pending.done, pending.deadline = pending.done, _nobody, math.inf
+            done(Disconnected(f"{self._place} did not answer in time"))
         self._check_idle()
 
     def _drop_all(self, error: TransportError) -> None:
@@ -453,7 +499,20 @@ class Link(Listener):
             pending.done(error if pending.frame is not None else SendRejected(f"{error}; nothing was sent"))
         self._check_idle()
 
+    def _is_waited_for(self) -> bool:
+        """Whether somebody waits for an answer."""
+        return bool(self._unsaid) or any(each.deadline < math.inf for each in self._said.values())
+
     def _check_idle(self) -> None:
         idle = self._idle
-        if idle is not None and not self._said and not self._unsaid and not idle.done():
+        if idle is not None and not idle.done() and not self._is_waited_for():
             idle.set_result(None)
+
+
+def _nobody(_: Answer | TransportError) -> None:
+    """Nobody waits for this answer any more."""
+
+
+def _jittered(delay_s: float) -> float:
+    """Return a delay that is not everybody's, for a server that comes back has all its clients before the door."""
+    return min(delay_s, RECONNECT_DELAY_S_MAX) * random.uniform(0.5, 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -23,6 +24,7 @@ from .._core.inspection import (
     SeekInfo,
     TopicInfo,
 )
+from .._core.limits import HEARTBEAT_S
 from .._core.message import Message
 from .._core.packed import pack
 from .._core.ports import Feed, Recurrence, Start, Subscription, Topology
@@ -72,14 +74,28 @@ class RemoteTransport:
         name: The transport's, as in its URL.
         place: Where the server is, for people.
         timeout_s: How long `open` tries.
+        patience_s: How long `close` waits for what was asked for.
+        heartbeat_s: How often something is said at least.
+        advice: What to look at if the server hangs up without a word, for people.
         token: What the server is shown.
     """
 
+    posts_here = False
+
     def __init__(
-        self, dial: Dial, *, name: str, place: str, timeout_s: float, patience_s: float, token: str = ""
+        self,
+        dial: Dial,
+        *,
+        name: str,
+        place: str,
+        timeout_s: float,
+        patience_s: float,
+        token: str = "",
+        heartbeat_s: float = HEARTBEAT_S,
+        advice: str = "",
     ) -> None:
-        self._dial, self._name, self._place, self._token = dial, name, place, token
-        self._timeout_s, self._patience_s = timeout_s, patience_s
+        self._dial, self._name, self._place, self._token, self._advice = dial, name, place, token, advice
+        self._timeout_s, self._patience_s, self._heartbeat_s = timeout_s, patience_s, heartbeat_s
         self._link: Link | None = None
         self._feeds: list[RemoteFeed] = []
         self._transactions = itertools.count(1)
@@ -97,7 +113,14 @@ class RemoteTransport:
             Disconnected: Nobody answered in time.
             Refused: The server does not let this program in.
         """
-        link = Link(self._dial, name=self._name, token=self._token, place=self._place)
+        link = Link(
+            self._dial,
+            name=self._name,
+            token=self._token,
+            place=self._place,
+            heartbeat_s=self._heartbeat_s,
+            advice=self._advice,
+        )
         try:
             await link.open(self._timeout_s)
         except BaseException:
@@ -112,10 +135,15 @@ class RemoteTransport:
         link, self._link = self._link, None
         feeds, self._feeds = self._feeds, []
         if link is not None:
-            if link.connected:
-                for feed in feeds:
-                    await feed.close()
-            await link.close(self._patience_s)
+            if link.connected and feeds:
+                closing = [asyncio.ensure_future(feed.close()) for feed in feeds]
+                _, late = await asyncio.wait(closing, timeout=self._patience_s)
+                for each in late:  # the server gives back what they held, once the session is over
+                    each.cancel()
+                await asyncio.gather(*closing, return_exceptions=True)
+                await link.close(0.0 if late else self._patience_s)
+            else:
+                await link.close(self._patience_s)
 
     # --- sending -----------------------------------------------------------------------------------------------
 
@@ -130,6 +158,7 @@ class RemoteTransport:
             return Send(seq, answered, batch)
 
         self._link.request(make, lambda answer: done(_outcomes(answer, messages)), size=bytes_of(messages))
+        self._link.flush()  # what one turn has to send has come together already
 
     async def send(self, messages: Sequence[Message], /) -> Sequence[SendOutcome]:
         """Send a batch and wait for its outcomes. Cancelling leaves them unknown."""
@@ -137,7 +166,9 @@ class RemoteTransport:
             return []
         link, batch = self._opened(), pack(messages)
         try:
-            answer: Answer | TransportError = await link.ask(lambda seq, answered: Send(seq, answered, batch))
+            answer: Answer | TransportError = await link.ask(
+                lambda seq, answered: Send(seq, answered, batch), size=bytes_of(messages)
+            )
         except TransportError as error:
             answer = error
         return _outcomes(answer, messages)

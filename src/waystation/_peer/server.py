@@ -2,18 +2,23 @@
 
 It opens no sockets: a gate makes a line for each connection with `accept`. Everything that a stranger could use up has
 a limit.
+
+Who somebody is, his *principal*, follows from what he has shown: a token, a certificate, or nothing. A session belongs
+to the principal that began it: its name alone does not open it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import hmac
+import ipaddress
 import logging
 import secrets
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .._core.errors import RemoteProtocolError
 from .._core.limits import (
     FRAME_BYTES_MAX,
     GREETING_S,
@@ -28,17 +33,18 @@ from .._core.limits import (
     WRONG_TOKENS_COUNT_MAX,
 )
 from .._core.ports import Transport
-from .._wire.frames import PROTOCOL, VERSIONS, Bye, Frame, GoAway, Hello, Welcome
+from .._wire.frames import VERSIONS, Bye, Frame, GoAway, Hello, Welcome
 from .._wire.states import Role
 from .intake import Intake
-from .line import Line
+from .line import Line, printable
 from .services import Client, Services
 from .session import Session
+from .wholes import Wholes
 
 _log = logging.getLogger("waystation.peer")
 
-#: How often a server looks after its peers, in seconds.
-_SWEEP_S = 1.0
+#: How often a server looks after its peers at least, in seconds.
+_SWEEP_S_MAX = 1.0
 
 #: How long wrong tokens are held against an address, in seconds.
 _GRUDGE_S = 60.0
@@ -52,13 +58,21 @@ class Policy:
         tokens: Of which one must be shown; none: nobody is asked.
         resume_s: How long the session of a client that was cut off is kept, in seconds.
         heartbeat_s: How often a peer says something, in seconds.
-        peers_max: Connections at most.
+        greeting_s: How soon it must have said who it is, in seconds.
+        stall_s: How long what is large may be under way without moving, in seconds.
+        peers_max: Clients at most, those among them that may come back.
+        strangers_max: Connections at most of which nobody knows yet who they are; then the oldest has to go.
+        wholes_bytes_max: What peers may have under way in large frames, in bytes; more is not read for now.
     """
 
     tokens: tuple[str, ...] = ()
     resume_s: float = RESUME_S
     heartbeat_s: float = HEARTBEAT_S
+    greeting_s: float = GREETING_S
+    stall_s: float = WRITE_STALL_S
     peers_max: int = PEERS_COUNT_MAX
+    strangers_max: int = STRANGERS_COUNT_MAX
+    wholes_bytes_max: int = SERVER_WHOLES_BYTES_MAX
 
 
 class PeerServer:
@@ -77,14 +91,28 @@ class PeerServer:
         self._sessions: dict[bytes, Session] = {}
         self._by_line: dict[Line, Session] = {}
         self._wrong: dict[str, list[float]] = {}
+        self._wholes = Wholes(policy.wholes_bytes_max, policy.stall_s)
         self._ending: set[asyncio.Task[None]] = set()
         self._leaving = False
-        self._timer = self._loop.call_later(_SWEEP_S, self._sweep)
+        times = (
+            policy.heartbeat_s / 2,
+            policy.greeting_s / 2,
+            policy.stall_s / 2,
+            policy.resume_s or _SWEEP_S_MAX,
+        )
+        self._sweep_s = min(_SWEEP_S_MAX, *times)
+        self._timer = self._loop.call_later(self._sweep_s, self._sweep)
 
     def accept(self) -> Line:
-        """Return the line for a new connection: whoever is there must say who he is, soon."""
+        """Return the line for a new connection: whoever is there must say who he is, soon.
+
+        Who has waited for longest makes room: an honest client says it at once, and is not kept out by a crowd.
+        """
         line = Line(Role.SERVER, self)
+        line.on_whole = self._wholes.weigh
         self._strangers[line] = self._loop.time()
+        if len(self._strangers) > self._policy.strangers_max:
+            next(iter(self._strangers)).abort("too many connect at once")
         return line
 
     @property
@@ -99,15 +127,15 @@ class PeerServer:
         for line in list(self._by_line):
             line.say(GoAway("the server is stopping"))
         busy = [task for each in self._sessions.values() for task in each.work]
-        if busy:
-            await asyncio.wait(busy, timeout=drain_s)
+        storing = self._loop.create_task(self._intake.close())
+        await asyncio.wait([*busy, storing], timeout=drain_s)
         for line in [*self._strangers, *self._by_line]:
             line.end(Bye("drained", "the server has stopped"))
         for session in list(self._sessions.values()):
-            self._end(session)
+            self._end(session, died=False)
         while self._ending:
             await asyncio.wait(self._ending)
-        await self._intake.close()
+        await storing
 
     # --- what lines call ---------------------------------------------------------------------------------------
 
@@ -123,20 +151,20 @@ class PeerServer:
             if session is None:
                 return
             frames = frames[1:]
-        if line.whole_bytes and self._whole_bytes() > SERVER_WHOLES_BYTES_MAX:
-            raise RemoteProtocolError("the server has too many large frames under way", code="limit")
         session.heard(frames)
 
     def ended(self, line: Line, reason: str) -> None:
         """Take in that a connection is gone. Its session waits for another, unless its client has said good-bye."""
         self._strangers.pop(line, None)
+        self._wholes.forget(line)
         session = self._by_line.pop(line, None)
         if session is None or session.line is not line:
             return
         session.cut(line)
         _log.info("process %d on %s is gone: %s", session.pid, session.host, reason)
-        if self._leaving or not self._policy.resume_s or (line.parting and line.parting.code == "done"):
-            self._end(session)
+        done = line.parting is not None and line.parting.code == "done"
+        if self._leaving or done or not self._policy.resume_s:
+            self._end(session, died=not (self._leaving or done))
 
     # --- greeting ----------------------------------------------------------------------------------------------
 
@@ -149,7 +177,8 @@ class PeerServer:
             line.end(refusal)
             return None
         self._strangers.pop(line, None)
-        session = self._sessions.get(frame.session) if frame.session else None
+        principal = _principal(line, frame.token)
+        session = self._own(frame.session, principal)
         resumed = session is not None
         if session is None:
             session = Session(
@@ -157,7 +186,9 @@ class PeerServer:
                 self._transport,
                 self._intake,
                 self._services,
-                host=frame.host[:255],
+                principal=principal,
+                address=_address(line),
+                host=printable(frame.host),
                 pid=frame.pid,
             )
             self._sessions[session.id] = session
@@ -171,6 +202,11 @@ class PeerServer:
         if resumed:
             session.resume(frame.answered, frame.channels)
         return session
+
+    def _own(self, name: bytes, principal: bytes) -> Session | None:
+        """Return the session of this name, if there is one and whoever names it is the one who began it."""
+        session = self._sessions.get(name) if name else None
+        return session if session and hmac.compare_digest(session.principal, principal) else None
 
     def _welcome(self, session: Session, *, resumed: bool) -> Welcome:
         return Welcome(
@@ -187,35 +223,27 @@ class PeerServer:
         )
 
     def _refusal(self, line: Line, hello: Hello) -> Bye | None:
-        """Say why somebody is not let in; None: he is."""
-        first, last = hello.versions
-        if hello.protocol != PROTOCOL or first > VERSIONS[1] or last < VERSIONS[0]:
-            ours = f"{VERSIONS[0]} to {VERSIONS[1]}"
-            return Bye(
-                "version",
-                f"this server speaks versions {ours} of the protocol, the client {first} to {last}: "
-                "upgrade the older of the two",
-                "Hello.versions",
-            )
+        """Say why somebody is not let in; None: he is. That there is a common version, the line has seen to."""
         if self._leaving:
             return Bye("drained", "the server is stopping")
-        if len(self._by_line) >= self._policy.peers_max:
-            return Bye("limit", f"this server takes {self._policy.peers_max:,} connections, and has them")
-        return self._judge_token(line, hello.token)
+        comes_back = self._own(hello.session, _principal(line, hello.token)) is not None
+        refusal = self._judge_token(line, hello.token, is_known=comes_back)
+        if refusal is None and not comes_back and len(self._sessions) >= self._policy.peers_max:
+            return Bye("limit", f"this server takes {self._policy.peers_max:,} clients, and has them")
+        return refusal
 
-    def _judge_token(self, line: Line, token: str) -> Bye | None:
+    def _judge_token(self, line: Line, token: str, *, is_known: bool) -> Bye | None:
         """Say why a token does not do. One that is wrong and one that is missing are told alike, in the same time."""
         if not self._policy.tokens:
             return None
-        address = line.peer.rpartition(":")[0]
+        address = _address(line)
         now = self._loop.time()
         wrong = [each for each in self._wrong.get(address, ()) if each > now - _GRUDGE_S]
-        if len(wrong) >= WRONG_TOKENS_COUNT_MAX:
-            return Bye("access", "too many wrong tokens came from this address: wait a minute")
-        shown = token.encode()
-        matches = [
-            hmac.compare_digest(shown, each.encode()) for each in self._policy.tokens
-        ]  # all: in the same time
+        if len(wrong) >= WRONG_TOKENS_COUNT_MAX and not is_known:
+            # A limit and no refusal: it may hit a neighbour of whoever guesses, and he is to come back.
+            return Bye("limit", "too many wrong tokens came from this address: wait a minute")
+        shown = _digest(token)
+        matches = [hmac.compare_digest(shown, _digest(each)) for each in self._policy.tokens]  # all of them
         if any(matches):
             return None
         self._wrong[address] = [*wrong, now]
@@ -229,31 +257,30 @@ class PeerServer:
 
     def _sweep(self) -> None:
         """Look after everybody: who says nothing, takes nothing, or does not come back."""
-        now = self._loop.time()
-        strangers = list(self._strangers.items())
-        for place, (line, since) in enumerate(strangers):
-            if now - since > GREETING_S or place < len(strangers) - STRANGERS_COUNT_MAX:
-                line.end(Bye("silence", f"nobody said who he is within {GREETING_S:g} s"))
+        self._timer = self._loop.call_later(self._sweep_s, self._sweep)
+        policy, now = self._policy, self._loop.time()
+        for line, since in list(self._strangers.items()):
+            if now - since <= policy.greeting_s:
+                break  # in the order in which they came
+            line.end(Bye("silence", f"nobody said who he is within {policy.greeting_s:g} s"))
         for line in list(self._by_line):
-            if line.full and now - line.full_since > WRITE_STALL_S:
-                line.abort(f"it took nothing for {WRITE_STALL_S:g} s")
+            if line.is_stuck(policy.stall_s):
+                line.abort(f"it took next to nothing for {policy.stall_s:g} s")
             else:
-                line.beat(self._policy.heartbeat_s)
+                line.beat(policy.heartbeat_s)
+        for line in self._wholes.stalled():
+            line.end(Bye("limit", f"of a large frame next to nothing came for {policy.stall_s:g} s"))
         for session in list(self._sessions.values()):
-            if session.line is None and now - session.cut_at > self._policy.resume_s:
-                self._end(session)
+            if session.line is None and now - session.cut_at > policy.resume_s:
+                self._end(session, died=True)
         self._wrong = {
             address: times for address, times in self._wrong.items() if times[-1] > now - _GRUDGE_S
         }
-        self._timer = self._loop.call_later(_SWEEP_S, self._sweep)
 
-    def _whole_bytes(self) -> int:
-        return sum([line.whole_bytes for line in self._by_line])
-
-    def _end(self, session: Session) -> None:
+    def _end(self, session: Session, *, died: bool) -> None:
         """Give back what a client held."""
         if self._sessions.pop(session.id, None) is not None:
-            task = self._loop.create_task(session.close())
+            task = self._loop.create_task(session.close(died=died))
             self._ending.add(task)
             task.add_done_callback(self._ended)
 
@@ -263,13 +290,46 @@ class PeerServer:
             _log.error("a client's session could not be ended in order: %s", error, exc_info=error)
 
     async def _end_process(self, client: Client, pid: int) -> int:
-        """End the sessions of another process of a client's machine: it is dead, its supervisor says."""
+        """End the sessions of another process of a client's machine: it is dead, its supervisor says.
+
+        What a machine calls itself is no proof: only sessions of the same principal and address are ended.
+        """
         count = 0
         for session in list(self._sessions.values()):
-            if (session.host, session.pid) == (client.host, pid) and session is not client:
+            if _same_machine(session, client) and session.pid == pid and session is not client:
                 count += sum([bool(channel.unsettled) for channel in session.channels.values()])
                 if session.line is not None:
                     session.line.abort("its process has ended")
                 self._sessions.pop(session.id, None)
-                await session.close()
+                await session.close(died=True)
         return count
+
+
+def _principal(line: Line, token: str) -> bytes:
+    """Return who somebody is, by what he has shown."""
+    tls = line.info("ssl_object")
+    certificate = (
+        tls.getpeercert(binary_form=True) if isinstance(tls, (ssl.SSLObject, ssl.SSLSocket)) else None
+    )
+    return _digest(token) + hashlib.sha256(certificate or b"").digest()
+
+
+def _digest(token: str) -> bytes:
+    """Return what stands for a token: of one length, so that comparing two takes the same time whatever they are."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def _address(line: Line) -> str:
+    """Return where somebody is, without the port; of IPv6 his network, of which he has all addresses."""
+    name = line.info("peername")
+    if not isinstance(name, tuple) or not name:
+        return ""
+    try:
+        found = ipaddress.ip_address(str(name[0]).partition("%")[0])
+    except ValueError:
+        return str(name[0])
+    return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else str(found)
+
+
+def _same_machine(one: Client, other: Client) -> bool:
+    return (one.principal, one.address, one.host) == (other.principal, other.address, other.host)

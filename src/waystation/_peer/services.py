@@ -50,6 +50,8 @@ class Client(Protocol):
     """What is asked about who calls."""
 
     id: bytes
+    principal: bytes
+    address: str
     host: str
     pid: int
     channels: dict[int, ServedChannel]
@@ -83,7 +85,7 @@ class Services:
         self.transport = transport
         self.end_process = end_process
         self._said: dict[bytes, list[MemberInfo]] = {}
-        self._transactions: dict[bytes, dict[int, _Open]] = {}
+        self._transactions: dict[bytes, dict[int, _Open | None]] = {}
         self._looks: dict[bytes, asyncio.Semaphore] = {}
 
     async def call(self, client: Client, name: str, arguments: msgspec.Raw) -> bytes:
@@ -122,7 +124,8 @@ class Services:
         """Roll back what a client left open, and forget what it said."""
         self._looks.pop(client_id, None)
         for transaction in self._transactions.pop(client_id, {}).values():
-            await transaction.inner.rollback()
+            if transaction is not None:
+                await transaction.inner.rollback()
         if self._said.pop(client_id, None) is not None and isinstance(self.transport, Roster):
             await self.transport.announce(self._everybody())
 
@@ -177,7 +180,13 @@ class Services:
             raise RemoteProtocolError("this transaction has begun already", field="Call.arguments")
         if len(mine) >= PEER_TRANSACTIONS_MAX:
             raise ConfigurationError(f"one client has at most {PEER_TRANSACTIONS_MAX} transactions open")
-        mine[arguments.transaction] = _Open(await self.transport.begin(flush=arguments.flush))
+        mine[arguments.transaction] = None  # it counts from now on
+        try:
+            inner = await self.transport.begin(flush=arguments.flush)
+        except BaseException:
+            del mine[arguments.transaction]
+            raise
+        mine[arguments.transaction] = _Open(inner)
 
     async def within(
         self, client: Client, number: int, work: Callable[[_Open], Awaitable[Any]], *, ends: bool = False

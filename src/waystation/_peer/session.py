@@ -21,11 +21,19 @@ from .._core.errors import (
     Disconnected,
     RemoteProtocolError,
     SettlementLost,
+    TransportError,
     WaystationError,
 )
-from .._core.limits import PEER_CHANNELS_MAX, PEER_REQUESTS_MAX
+from .._core.limits import (
+    PEER_ANSWERS_BYTES_MAX,
+    PEER_CHANNELS_MAX,
+    PEER_REQUESTS_MAX,
+    PEER_SEND_BYTES_MAX,
+)
+from .._core.message import Message
 from .._core.packed import unpack
 from .._core.ports import Subscription, Transport
+from .._core.run import MessageRun, bytes_of
 from .._wire.failures import SQL, failed
 from .._wire.frames import (
     Answer,
@@ -58,6 +66,8 @@ class Session:
 
     Attributes:
         id: Its secret name.
+        principal: Whose it is, by what was shown when it began.
+        address: Where it came from.
         host, pid: Where the client is, as it says.
         line: Its connection; None: it was cut off.
         cut_at: When that was, by the event loop's clock.
@@ -70,20 +80,25 @@ class Session:
         intake: Intake,
         services: Services,
         *,
+        principal: bytes,
+        address: str,
         host: str,
         pid: int,
     ) -> None:
-        self.id, self.host, self.pid = session_id, host, pid
+        self.id, self.principal, self.address = session_id, principal, address
+        self.host, self.pid = host, pid
         self.line: Line | None = None
         self.cut_at = 0.0
         self.channels: dict[int, ServedChannel] = {}
         self._transport, self._intake, self._services = transport, intake, services
         self._loop = asyncio.get_running_loop()
-        self._opening: set[int] = set()  # channels
+        self._opening: dict[int, Credit | None] = {}  # channels, each with the credit that has come for it
         self.received = 0
         self._ahead: set[int] = set()
-        self._early_sends: list[tuple[int, Send]] = []
+        self._early_sends: list[tuple[int, Sequence[Message]]] = []
+        self._sending_bytes = 0
         self._answers: dict[int, Answer] = {}
+        self._answers_bytes = 0
         self._answered = 1
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._looks: set[int] = set()  # requests that only look at something
@@ -118,8 +133,12 @@ class Session:
             self.line = None
             self.cut_at = self._loop.time()
 
-    async def close(self) -> None:
-        """Give back what the client held, and roll back what it left open. May be called twice."""
+    async def close(self, *, died: bool) -> None:
+        """Give back what the client held, and roll back what it left open. May be called twice.
+
+        Args:
+            died: Whether the client has died, or is believed to have: then what it held counts as attempted.
+        """
         if self._closed:
             return
         self._closed = True
@@ -127,9 +146,14 @@ class Session:
             task.cancel()
         if self._tasks:
             await asyncio.wait(list(self._tasks.values()))
-        await self._services.leave(self.id)
-        for number in list(self.channels):
-            await self._close_channel(number)
+        failures: list[Exception] = []
+        for ending in (self._services.leave(self.id), *self._closing(died=died)):
+            try:  # one after the other: an open transaction has the write lock
+                await ending
+            except Exception as error:  # noqa: BLE001 - one that fails keeps no other from ending
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     @property
     def work(self) -> Sequence[asyncio.Task[None]]:
@@ -149,6 +173,8 @@ class Session:
                 channel = self.channels.get(frame.channel)
                 if channel is not None:
                     channel.credit(frame)
+                elif frame.channel in self._opening:
+                    self._opening[frame.channel] = frame
             elif isinstance(frame, Cancel):
                 self._cancel(frame.request)
             elif isinstance(frame, (Send, Call, Open, Settle, Extend, Close)) and self._count(frame):
@@ -185,9 +211,6 @@ class Session:
     def _dispatch(self, frame: Request) -> None:
         seq = frame.seq
         if isinstance(frame, Send):
-            if seq > self.received:
-                heapq.heappush(self._early_sends, (seq, frame))
-                return
             self._send(frame)
         elif isinstance(frame, Call):
             if frame.method in METHODS and METHODS[frame.method].repeatable:
@@ -198,11 +221,12 @@ class Session:
         elif isinstance(frame, Extend):
             self._begin(seq, self._extend(frame))
         elif isinstance(frame, Open):
+            self._check_opening(frame.channel)
             self._begin(seq, self._open(frame))
         else:
             self._begin(seq, self._close_channel(frame.channel))
         while self._early_sends and self._early_sends[0][0] <= self.received:
-            self._send(heapq.heappop(self._early_sends)[1])
+            self._store(*heapq.heappop(self._early_sends))
 
     # --- answering ---------------------------------------------------------------------------------------------
 
@@ -234,9 +258,15 @@ class Session:
             self._tasks.pop(seq, None)
             self._looks.discard(seq)
 
-    def _answer(self, answer: Answer) -> None:
+    def _answer(self, answer: Answer, *, soon: bool = True) -> None:
+        size = _size_of(answer)
+        if size and self._answers_bytes + size > PEER_ANSWERS_BYTES_MAX:
+            text = f"answers of {self._answers_bytes:,} bytes wait already: ask for fewer at a time"
+            answer, size = Failed(answer.seq, TransportError.__name__, text), 0
+        self._answers_bytes += size
         self._answers[answer.seq] = answer
-        self._say(answer)
+        if self.line is not None:
+            self.line.say(answer, soon=soon)
 
     def _say(self, frame: Frame) -> None:
         if self.line is not None:
@@ -244,7 +274,9 @@ class Session:
 
     def _forget_below(self, answered: int) -> None:
         for seq in range(self._answered, min(answered, self.received + 1)):
-            self._answers.pop(seq, None)
+            answer = self._answers.pop(seq, None)
+            if answer is not None:
+                self._answers_bytes -= _size_of(answer)
         self._answered = max(self._answered, min(answered, self.received + 1))
 
     def _hears(self) -> bool:
@@ -262,6 +294,11 @@ class Session:
     # --- sending and receiving ---------------------------------------------------------------------------------
 
     def _send(self, frame: Send) -> None:
+        """Take a batch in, to be stored when all that were numbered before it have come.
+
+        Raises:
+            RemoteProtocolError: It is no batch, or more than may wait.
+        """
         seq = frame.seq
         try:
             messages = unpack(frame.batch)
@@ -271,35 +308,69 @@ class Session:
         except WaystationError as error:
             self._answer(failed(seq, error))
             return
-        self._intake.send(messages, lambda outcomes: self._answer(_sent(seq, outcomes)))
+        size = bytes_of(messages)
+        if self._sending_bytes and self._sending_bytes + size > PEER_SEND_BYTES_MAX:
+            raise RemoteProtocolError(
+                f"more than {PEER_SEND_BYTES_MAX:,} bytes wait to be stored", code="limit", field="Send.batch"
+            )
+        self._sending_bytes += size
+        if seq > self.received:
+            heapq.heappush(self._early_sends, (seq, messages))
+        else:
+            self._store(seq, messages)
+
+    def _store(self, seq: int, messages: Sequence[Message]) -> None:
+        # Who asks something waits for the answer, and hardly for the word that his question has come.
+        soon = not _asks(messages)
+        size = bytes_of(messages)
+
+        def done(outcomes: Sequence[SendOutcome]) -> None:
+            self._sending_bytes -= size
+            self._answer(_sent(seq, outcomes), soon=soon)
+
+        self._intake.send(messages, done)
+
+    def _check_opening(self, number: int) -> None:
+        """Take note of a channel that is about to be opened.
+
+        Raises:
+            RemoteProtocolError: There is one of this number.
+        """
+        if number in self.channels or number in self._opening:
+            raise RemoteProtocolError(f"channel {number} is open already", field="Open.channel")
+        self._opening[number] = None
 
     async def _open(self, frame: Open) -> None:
         number = frame.channel
-        if number in self.channels:
-            raise RemoteProtocolError(f"channel {number} is open already", field="Open.channel")
-        if len(self.channels) >= PEER_CHANNELS_MAX:
-            raise ConfigurationError(f"one client has at most {PEER_CHANNELS_MAX:,} feeds")
-        subscription = Subscription(
-            pattern=frame.pattern,
-            group=frame.group or None,
-            ordered=frame.ordered,
-            temporary=frame.temporary,
-        )
-        self._opening.add(number)
         try:
+            if len(self.channels) + len(self._opening) > PEER_CHANNELS_MAX:
+                raise ConfigurationError(f"one client has at most {PEER_CHANNELS_MAX:,} feeds")
+            subscription = Subscription(
+                pattern=frame.pattern,
+                group=frame.group or None,
+                ordered=frame.ordered,
+                temporary=frame.temporary,
+            )
             feed = await self._transport.open_feed(subscription)
         finally:
             wanted = number in self._opening and not self._closed
-            self._opening.discard(number)
+            credit = self._opening.pop(number, None)
         if not wanted:
             await feed.close()
             return
-        self.channels[number] = ServedChannel(
+        channel = self.channels[number] = ServedChannel(
             number, feed, mailbox=subscription.group is None, say=self._say, hears=self._hears
         )
+        if credit is not None:
+            channel.credit(credit)
+
+    def _closing(self, *, died: bool) -> list[Coroutine[Any, Any, None]]:
+        """Take all channels away; return what there is to do for each."""
+        channels, self.channels = self.channels, {}
+        return [channel.close(died=died) for channel in channels.values()]
 
     async def _close_channel(self, number: int) -> None:
-        self._opening.discard(number)
+        self._opening.pop(number, None)
         channel = self.channels.pop(number, None)
         if channel is not None:
             await channel.close()
@@ -334,6 +405,18 @@ class LostHere(SettlementLost):
     def __init__(self, message: str, numbers: Sequence[int]) -> None:
         super().__init__(message)
         self.numbers = numbers
+
+
+def _asks(messages: Sequence[Message]) -> bool:
+    """Say whether somebody waits for replies to all of these."""
+    if isinstance(messages, MessageRun):
+        return messages.shared.reply_to is not None
+    return all(message.reply_to is not None for message in messages)
+
+
+def _size_of(answer: Answer) -> int:
+    """Return how large an answer is that may be large."""
+    return len(answer.value) if isinstance(answer, Result) else 0
 
 
 def _sent(seq: int, outcomes: Sequence[SendOutcome]) -> Sent:

@@ -155,6 +155,21 @@ def release(connection: apsw.Connection, leases: Sequence[RangeLease | PendingLe
             )
 
 
+def abandon(connection: apsw.Connection, leases: Sequence[RangeLease | PendingLease]) -> None:
+    """End leases whose holder has died. What it had taken comes back as suspect."""
+    for lease in leases:
+        if isinstance(lease, RangeLease):
+            connection.execute(
+                "UPDATE bus_cursor SET deadline = 0 WHERE group_id = ? AND topic = ? AND partition = ? AND token = ?",
+                (lease.group, lease.topic, lease.partition, lease.token),
+            )
+        else:
+            connection.execute(
+                "UPDATE bus_pending SET due = 0 WHERE id = ? AND token = ? AND owner IS NOT NULL",
+                (lease.id, lease.token),
+            )
+
+
 def release_process(connection: apsw.Connection, pid: int) -> int:
     """End the leases of a dead process at once; return how many it held. What it had taken comes back as suspect."""
     pattern = f"{pid}-*"

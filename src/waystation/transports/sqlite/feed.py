@@ -190,6 +190,13 @@ class GroupFeed:
 
     async def close(self) -> None:
         """Give everything unsettled back at once. May be called twice."""
+        await self._end(lambda held: leases.release(self._desk.connection, held, self._now()))
+
+    async def abandon(self) -> None:
+        """See `AbandonableFeed`."""
+        await self._end(lambda held: leases.abandon(self._desk.connection, held))
+
+    async def _end(self, give_back: Callable[[Sequence[RangeLease | PendingLease]], None]) -> None:
         if self._closed:
             return
         self._closed = True
@@ -197,7 +204,7 @@ class GroupFeed:
         self._waiting.ring()
         held = [lease for lease in self._leases if not lease.ended]
         if held:
-            await self._desk.write(lambda: leases.release(self._desk.connection, held, self._now()))
+            await self._desk.write(lambda: give_back(held))
             self._ring_others({lease.topic for lease in held})
 
     async def _wait(self) -> None:

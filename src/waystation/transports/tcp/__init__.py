@@ -38,6 +38,8 @@ def transport(url: TransportURL, *, clock: Clock) -> Transport:
         token=options.token,
         timeout_s=options.connect_timeout_s,
         patience_s=options.connect_timeout_s,
+        heartbeat_s=options.heartbeat_s,
+        advice=options.advice,
     )
 
 

@@ -14,6 +14,17 @@ from ..._peer.options import Address
 from ..._peer.sockets import why_not_reached
 from .options import PeerOptions
 
+_AUTHORITY = "give the authority that signed it (?tls_ca=FILE)"
+_NAME = "connect by a name that is in it, or say which one it has (?tls_name=NAME)"
+
+#: What to change, by OpenSSL's number for what is wrong with a certificate (X509_V_ERR_…).
+_ADVICE = {
+    9: "it is not valid yet: is one of the two clocks wrong?",
+    10: "the server needs a new one",
+    62: _NAME,
+    64: _NAME,
+}
+
 
 class Dialler:
     """Each call tries the next address of a URL."""
@@ -33,18 +44,16 @@ class Dialler:
         try:
             return await self._dial(address, make)
         except ssl.SSLCertVerificationError as error:
+            advice = _ADVICE.get(error.verify_code, _AUTHORITY)
             raise Refused(
-                f"the certificate of {address} is not accepted: {error.verify_message.rstrip('.')}; give the authority "
-                "that signed it (?tls_ca=FILE), or the name that is in it (?tls_name=NAME)"
+                f"the certificate of {address} is not accepted: {error.verify_message.rstrip('.')}; {advice}"
             ) from None
         except ssl.SSLError as error:
-            why = (error.reason or str(error)).lower().replace("_", " ")
-            raise Disconnected(
-                f"no TLS with {address}: {why}; does it speak TLS, and does it want a certificate (?tls_cert=, "
-                "?tls_key=)?"
-            ) from None
+            raise Disconnected(f"no TLS with {address}: {_why_no_tls(error)}") from None
         except socket.gaierror as error:
             raise Disconnected(f"the name in {address} is not known: {error.strerror}") from None
+        except UnicodeError:
+            raise Disconnected(f"the name in {address} is not known: no host can be called that") from None
         except OSError as error:
             raise Disconnected(f"{address} cannot be reached: {why_not_reached(error)}") from None
 
@@ -58,3 +67,13 @@ class Dialler:
                 make, address.host, address.port, ssl=tls, server_hostname=name
             )
         return line
+
+
+def _why_no_tls(error: ssl.SSLError) -> str:
+    reason = error.reason or str(error)
+    if reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
+        return (
+            "it speaks something else; leave TLS away (?tls=off), or turn it on there (?tls_cert=, ?tls_key=)"
+        )
+    why = reason.lower().replace("_", " ")
+    return f"{why}; does it want a certificate (?tls_cert=, ?tls_key=), and does it know TLS 1.2 or newer?"

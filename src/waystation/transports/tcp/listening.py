@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from dataclasses import replace
+from importlib import import_module
 
 from ..._core.errors import ConfigurationError
-from ..._core.limits import DRAIN_S
+from ..._core.limits import DRAIN_S, GREETING_S, PEERS_COUNT_MAX, STRANGERS_COUNT_MAX
 from ..._core.ports import Transport
 from ..._peer.server import PeerServer, Policy
 from ..._peer.sockets import bind_path, why_not_listening
@@ -16,6 +16,9 @@ from .options import ListenOptions
 
 #: Connections that the kernel keeps until they are accepted.
 _BACKLOG = 1024
+
+#: Descriptors that connections leave to everything else in the process: a store, its log, bodies in files, wake-ups.
+_OTHER_DESCRIPTORS = 128
 
 
 class SocketGate:
@@ -26,6 +29,7 @@ class SocketGate:
         self._server: PeerServer | None = None
         self._listener: asyncio.Server | None = None
         self._address = options.address
+        self._made: tuple[int, int] | None = None  # which file our socket is
 
     @property
     def address(self) -> str:
@@ -43,7 +47,13 @@ class SocketGate:
         Raises:
             ConfigurationError: Nobody can listen at this address.
         """
-        policy = Policy(tokens=self._options.tokens, heartbeat_s=self._options.heartbeat_s)
+        peers_max, strangers_max = _room()
+        policy = Policy(
+            tokens=self._options.tokens,
+            heartbeat_s=self._options.heartbeat_s,
+            peers_max=peers_max,
+            strangers_max=strangers_max,
+        )
         server = PeerServer(transport, policy, name="waystation")
         try:
             self._listener = await self._listen(server)
@@ -60,22 +70,64 @@ class SocketGate:
         server, self._server = self._server, None
         if listener is not None:
             listener.close()
+            self._remove_path()  # now: in a moment another server may have its own there
         if server is not None:
             await server.close(drain_s)
         if listener is not None:
             await listener.wait_closed()
-            if self._options.address.path:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(self._options.address.path)
 
     async def _listen(self, server: PeerServer) -> asyncio.Server:
         loop, address, tls = asyncio.get_running_loop(), self._options.address, self._options.tls
+        wait_s = None if tls is None else GREETING_S
         if address.path:
             bound = bind_path(address.path)
-            return await loop.create_unix_server(server.accept, sock=bound, ssl=tls, backlog=_BACKLOG)
+            self._made = _identity(address.path)
+            return await loop.create_unix_server(
+                server.accept,
+                sock=bound,
+                ssl=tls,
+                backlog=_BACKLOG,
+                ssl_handshake_timeout=wait_s,
+                ssl_shutdown_timeout=wait_s,
+            )
         listener = await loop.create_server(
-            server.accept, address.host, address.port, ssl=tls, backlog=_BACKLOG
+            server.accept,
+            address.host,
+            address.port,
+            ssl=tls,
+            backlog=_BACKLOG,
+            ssl_handshake_timeout=wait_s,
+            ssl_shutdown_timeout=wait_s,
         )
         port = listener.sockets[0].getsockname()[1]
         self._address = replace(address, port=port)
         return listener
+
+    def _remove_path(self) -> None:
+        """Remove the socket's file, if it is still ours."""
+        path, made, self._made = self._options.address.path, self._made, None
+        if made is not None and _identity(path) == made:
+            os.unlink(path)
+
+
+def _room() -> tuple[int, int]:
+    """Return how many clients, and how many strangers, this process has descriptors for."""
+    try:
+        resource = import_module("resource")
+    except ModuleNotFoundError:  # only Unix has it
+        return PEERS_COUNT_MAX, STRANGERS_COUNT_MAX
+    most: int = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if most == resource.RLIM_INFINITY:
+        return PEERS_COUNT_MAX, STRANGERS_COUNT_MAX
+    room = max(most - _OTHER_DESCRIPTORS, 8)
+    strangers_max = min(STRANGERS_COUNT_MAX, room // 4)
+    return min(PEERS_COUNT_MAX, room - strangers_max), strangers_max
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Return which file is at a path; None: there is none."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino

@@ -56,6 +56,13 @@ class PeerOptions:
     connect_timeout_s: float = CONNECT_TIMEOUT_S
     heartbeat_s: float = HEARTBEAT_S
 
+    @property
+    def advice(self) -> str:
+        """What to look at if a server hangs up without a word."""
+        if self.tls is None:
+            return "does it speak TLS (?tls=on)?"
+        return "does it want a certificate, or another one (?tls_cert=, ?tls_key=)?"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenOptions:
