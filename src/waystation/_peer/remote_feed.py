@@ -125,7 +125,7 @@ class RemoteFeed:
         self._ring = ready
 
     def take(self, limit: int, /) -> Sequence[Delivery]:
-        """Return at most `limit` of what has come; give credit for so much if there is nothing.
+        """Return at most `limit` of what has come; when that is less, give credit for the rest.
 
         Raises:
             Disconnected: Nothing more comes.
@@ -136,6 +136,9 @@ class RemoteFeed:
             self._ask_for(limit)
             return ready
         self._ready = ready[limit:]
+        room = limit - len(ready)
+        if room > 0 and self._upto - self.next < (room + 1) // 2 and self._error is None:
+            self._ask_for(room)  # for whoever asks no more until something comes; not anew for each message
         return ready[:limit]
 
     async def extend(self, deliveries: Sequence[Delivery], /) -> None:
