@@ -8,12 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from .message import Message
 
 
-class MessageRun(Sequence[Message]):
+if TYPE_CHECKING:
+    _Messages = Sequence[Message]
+else:
+    # To ask of a list whether it is an instance of an abstract class's child takes longer than to encode a message, and
+    # everybody asks whether a batch is a run. So it is registered as a sequence, below, and inherits nothing.
+    _Messages = object
+
+
+class MessageRun(_Messages):
     """A sequence of messages that are built when they are asked for, each time anew.
 
     Attributes:
@@ -89,6 +97,13 @@ class MessageRun(Sequence[Message]):
             shared.causation_id, shared.reply_to, shared.expires_at, shared.deliver_at, shared.priority,
             shared.dedupe_key, shared.traceparent, shared.failure,
         )  # fmt: skip
+
+
+if not TYPE_CHECKING:
+    Sequence.register(MessageRun)
+    MessageRun.index, MessageRun.count, MessageRun.__contains__ = (
+        Sequence.index, Sequence.count, Sequence.__contains__,
+    )  # fmt: skip
 
 
 def ids_of(messages: Sequence[Message]) -> list[str]:

@@ -50,6 +50,7 @@ class Lanes:
         limiter: Limiter | None = None,
     ) -> None:
         self._lanes = [Lane() for _ in range(count)]
+        self._pending = [lane.pending for lane in self._lanes]
         self._shared: deque[Delivery] = deque()
         self._behind: list[Delivery] = []
         self._ordered = ordered
@@ -88,7 +89,7 @@ class Lanes:
     @property
     def waiting(self) -> int:
         """Deliveries not handled yet, those being handled included."""
-        return len(self._shared) + len(self._behind) + sum([len(lane.pending) for lane in self._lanes])
+        return len(self._shared) + len(self._behind) + sum(map(len, self._pending))
 
     @property
     def idle(self) -> int:
