@@ -23,7 +23,7 @@ from .._core.limits import (
 from .._wire.connection import Connection
 from .._wire.frames import Bye, Frame, Ping, Pong
 from .._wire.framing import Bulk
-from .._wire.states import Role
+from .._wire.states import Role, State
 
 _log = logging.getLogger("waystation.peer")
 
@@ -186,6 +186,11 @@ class Line(asyncio.Protocol):
         """Read on."""
         self._held = False
         self._read_or_not()
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether it ended in the middle of a talk: who comes back at once is still known there."""
+        return self._listener is None and self._wire.state is State.OPEN
 
     @property
     def whole_bytes(self) -> int:

@@ -27,11 +27,14 @@ _ADVICE = {
 
 
 class Dialler:
-    """Each call tries the next address of a URL."""
+    """Each call tries the next address of a URL; after a cut first the same one, for there the session is known."""
 
     def __init__(self, options: PeerOptions) -> None:
         self._options = options
         self._addresses = itertools.cycle(options.addresses)
+        self._address = next(self._addresses)
+        self._line: Line | None = None  # the last one that was made
+        self._tried = False
 
     async def __call__(self, make: Callable[[], Line], /) -> Line:
         """Connect.
@@ -40,9 +43,13 @@ class Dialler:
             Disconnected: It could not be done; trying again, or elsewhere, may help.
             Refused: The server's certificate is not right, and trying again will not make it so.
         """
-        address = next(self._addresses)
+        line, self._line = self._line, None
+        if self._tried and not (line is not None and line.was_cut):
+            self._address = next(self._addresses)
+        self._tried, address = True, self._address
         try:
-            return await self._dial(address, make)
+            self._line = await self._dial(address, make)
+            return self._line
         except ssl.SSLCertVerificationError as error:
             advice = _ADVICE.get(error.verify_code, _AUTHORITY)
             raise Refused(
