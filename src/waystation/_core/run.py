@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, overload
 
 from .message import Message
 
-
 if TYPE_CHECKING:
     _Messages = Sequence[Message]
 else:
