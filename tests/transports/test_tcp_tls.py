@@ -24,6 +24,8 @@ from waystation._runtime.clock import SystemClock
 from waystation._runtime.resolve import find_transport
 from waystation.transports.memory.transport import MemoryTransport
 from waystation.transports.tcp import gate
+from waystation.transports.tcp.listening import SocketGate
+from waystation.transports.tcp.options import listen_options
 
 TOKEN = "canary-7f3a9c0d51e84b26"
 
@@ -65,7 +67,7 @@ async def served(options: str) -> AsyncIterator[str]:
     """A server with these options in its URL."""
     transport = MemoryTransport(SystemClock())
     await transport.open()
-    listener = gate(parse_url(f"tcp://127.0.0.1:0?{options}"))
+    listener = SocketGate(listen_options(parse_url(f"tcp://127.0.0.1:0?{options}")))
     await listener.open(transport)
     try:
         yield listener.address
@@ -149,7 +151,7 @@ async def test_what_does_not_fit_together_is_told_by_the_deadline(
     async with served(server.format(papers)) as url:
         began = asyncio.get_running_loop().time()
         with pytest.raises(Disconnected) as caught:
-            await connected(f"{url}?{client.format(papers)}&connect_timeout=500ms")
+            await connected(f"{url}?{client.format(papers)}&connect_timeout=800ms")
         assert asyncio.get_running_loop().time() - began < 3.0
     assert words in str(caught.value)
 
@@ -159,9 +161,9 @@ async def test_old_versions_of_tls_are_refused(papers: Papers) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(papers.ca)
         context.set_ciphers("ALL:@SECLEVEL=0")
-        with pytest.warns(DeprecationWarning):
+        with pytest.warns(DeprecationWarning, match="TLSv1"):
             context.minimum_version = ssl.TLSVersion.TLSv1
-        with pytest.warns(DeprecationWarning):
+        with pytest.warns(DeprecationWarning, match="TLSv1"):
             context.maximum_version = ssl.TLSVersion.TLSv1_1
         with pytest.raises((ssl.SSLError, ConnectionError)):
             await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]), ssl=context)

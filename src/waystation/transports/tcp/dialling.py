@@ -61,6 +61,8 @@ class Dialler:
             raise Disconnected(f"the name in {address} is not known: {error.strerror}") from None
         except UnicodeError:
             raise Disconnected(f"the name in {address} is not known: no host can be called that") from None
+        except (ConnectionResetError, ConnectionAbortedError):
+            raise Disconnected(f"{address} hung up; {self._options.advice}") from None
         except OSError as error:
             raise Disconnected(f"{address} cannot be reached: {why_not_reached(error)}") from None
 
