@@ -59,7 +59,11 @@ class Joiner:
     def put(self, message: Message) -> asyncio.Future[Outcome]:
         """As `give`, for one message; the future gets its outcome."""
         future: asyncio.Future[Outcome] = self._loop.create_future()
-        self.give((message,), partial(_tell_one, future))
+        if self.at_once:
+            self.give((message,), partial(_tell_one, future))
+        else:
+            self._parts.add_one(message, future)
+            self._carrier.start()
         return future
 
     def put_all(self, messages: Sequence[Message]) -> asyncio.Future[Sequence[Outcome]]:

@@ -35,7 +35,7 @@ class Part:
     def __init__(self) -> None:
         self.messages: Sequence[Message] = []
         self.size_bytes = 0
-        self._waiting: list[tuple[Told, int]] = []
+        self._waiting: list[tuple[Told, int] | asyncio.Future[Outcome]] = []
 
     def has_room(self, count: int, size_bytes: int) -> bool:
         """Say whether so much more may travel with it."""
@@ -59,15 +59,30 @@ class Part:
         else:
             self.messages = [*before, *messages]
 
+    def add_one(self, message: Message, size_bytes: int, outcome: asyncio.Future[Outcome]) -> None:
+        """As `add`, for one message: the hot path of single publishes."""
+        if isinstance(self.messages, list):
+            self.messages.append(message)
+        else:
+            self.messages = [*self.messages, message]
+        self.size_bytes += size_bytes
+        self._waiting.append(outcome)
+
     def hand_out(self, outcomes: Sequence[Outcome]) -> None:
         """Tell everybody. Whatever came back, there is an outcome for each message."""
         if len(outcomes) != len(self.messages):
             text = f"{len(outcomes)} outcomes came back for {len(self.messages)} messages"
             outcomes = unknown(self.messages, text)
         index = 0
-        for told, count in self._waiting:
-            told(outcomes[index : index + count])
-            index += count
+        for waiting in self._waiting:
+            if isinstance(waiting, tuple):
+                told, count = waiting
+                told(outcomes[index : index + count])
+                index += count
+            else:
+                if not waiting.done():
+                    waiting.set_result(outcomes[index])
+                index += 1
 
 
 class Parts:
@@ -100,6 +115,17 @@ class Parts:
         if part is None or not part.has_room(len(messages), size_bytes):
             part = self._begin()  # a message of the maximum size fits into an empty one
         part.add(messages, size_bytes, told)
+
+    def add_one(self, message: Message, outcome: asyncio.Future[Outcome]) -> None:
+        """Add one message; the future gets what becomes of it.
+
+        Raises:
+            Disconnected: It was closed.
+        """
+        part, size_bytes = self._last, len(message.body)
+        if part is None or not part.has_room(1, size_bytes):
+            part = self._begin()
+        part.add_one(message, size_bytes, outcome)
 
     def take(self) -> Part:
         """Take the part at the front: nothing is added to it any more."""
