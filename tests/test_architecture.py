@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "transports": {"_core"},
     "transports.sqlite": {"_core", "_store"},
     "transports.tcp": {"_core", "_peer"},
+    "transports.zeromq": {"_core", "_peer"},
     "observe": {"", "_core", "_store"},
     "queueing": set(),
     "testing": {"", "_core", "transports", "queueing"},

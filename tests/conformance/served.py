@@ -8,10 +8,9 @@ from contextlib import asynccontextmanager
 from waystation._core.capabilities import Capabilities
 from waystation._core.ports import Clock, Gate, Transport
 from waystation._core.url import parse_url
-from waystation._runtime.resolve import find_transport
+from waystation._runtime.resolve import find_gate, find_transport
 from waystation.testing import VirtualClock
 from waystation.testing.conformance import TransportConformance
-from waystation.transports.tcp import gate
 
 
 class ServedConformance(TransportConformance):
@@ -33,7 +32,7 @@ class ServedConformance(TransportConformance):
     async def surroundings(self) -> AsyncIterator[None]:
         self._clock = VirtualClock()
         transport = self.inner(self._clock)
-        self._gate = gate(parse_url(self.listen))
+        self._gate = find_gate(parse_url(self.listen))
         await transport.open()
         try:
             await self._gate.open(transport)

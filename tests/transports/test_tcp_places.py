@@ -16,10 +16,10 @@ from waystation._core.delivery import Receipt
 from waystation._core.errors import ConfigurationError, Disconnected
 from waystation._core.message import Message
 from waystation._core.url import parse_url
+from waystation._peer.sockets import room_for_peers
 from waystation._runtime.clock import SystemClock
 from waystation._runtime.resolve import find_transport
 from waystation.transports.memory.transport import MemoryTransport
-from waystation.transports.tcp import listening
 from waystation.transports.tcp.listening import SocketGate
 from waystation.transports.tcp.options import listen_options
 
@@ -163,8 +163,8 @@ async def test_a_server_that_is_closing_takes_away_its_own_socket_and_not_its_su
 def test_connections_leave_descriptors_for_the_rest_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     resource = pytest.importorskip("resource")
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
-    peers, strangers = listening._room()
+    peers, strangers = room_for_peers()
     assert peers + strangers <= 1024 - 128
     assert strangers > 100
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    assert listening._room() == (10_000, 1000)
+    assert room_for_peers() == (10_000, 1000)

@@ -360,6 +360,20 @@ STALL_BYTES_MAX: Final = 64 * 1024
 #: Wrong tokens from one address within a minute, after which it is turned away without being heard.
 WRONG_TOKENS_COUNT_MAX: Final = 10
 
+#: Bytes on their way to a peer over ZeroMQ that it has not taken yet: as many as a socket's buffers hold, and the most
+#: that one that stalls can cost.
+ZMQ_WINDOW_BYTES_MAX: Final = 4 * 1024 * 1024
+
+#: Longest message over ZeroMQ, in bytes: longer ones make others wait, shorter ones cost more than their bytes.
+ZMQ_MESSAGE_BYTES_MAX: Final = 64 * 1024
+
+#: Messages that ZeroMQ queues for one peer in each direction, its high-water mark. What is said meanwhile waits and goes
+#: together, so that a higher mark is no faster; and a stranger can fill it with the longest messages.
+ZMQ_HIGH_WATER_MESSAGES_MAX: Final = 64
+
+#: How long last words may take to leave before a socket of ZeroMQ is closed with them, in seconds.
+ZMQ_LINGER_S: Final = 1.0
+
 # --- keeping -------------------------------------------------------------------------------------------------
 
 #: How long messages of a topic that no group reads are kept, in seconds: 7 days.

@@ -7,6 +7,12 @@ import os
 import socket
 import stat
 import tempfile
+from importlib import import_module
+
+from .._core.limits import PEERS_COUNT_MAX, STRANGERS_COUNT_MAX
+
+#: Descriptors that connections leave to everything else in the process: a store, its log, bodies in files, wake-ups.
+_OTHER_DESCRIPTORS = 128
 
 
 def bind_path(path: str) -> socket.socket:
@@ -31,6 +37,29 @@ def bind_path(path: str) -> socket.socket:
             raise
     bound.setblocking(False)
     return bound
+
+
+def room_for_peers() -> tuple[int, int]:
+    """Return how many clients, and how many strangers, this process has descriptors for."""
+    try:
+        resource = import_module("resource")
+    except ModuleNotFoundError:  # only Unix has it
+        return PEERS_COUNT_MAX, STRANGERS_COUNT_MAX
+    most: int = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if most == resource.RLIM_INFINITY:
+        return PEERS_COUNT_MAX, STRANGERS_COUNT_MAX
+    room = max(most - _OTHER_DESCRIPTORS, 8)
+    strangers_max = min(STRANGERS_COUNT_MAX, room // 4)
+    return min(PEERS_COUNT_MAX, room - strangers_max), strangers_max
+
+
+def path_identity(path: str) -> tuple[int, int] | None:
+    """Return which file is at a path; None: there is none."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def why_not_listening(error: OSError) -> str:

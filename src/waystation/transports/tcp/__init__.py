@@ -6,14 +6,9 @@ medium in its own memory that others can use. What serves any other medium is a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from importlib import import_module
-from typing import Any, cast
-
-from ..._core.errors import ConfigurationError
 from ..._core.ports import Clock, Gate, Transport
 from ..._core.url import TransportURL
+from ..._peer.direct import direct
 from ..._peer.remote import RemoteTransport
 from .dialling import Dialler
 from .listening import SocketGate
@@ -29,7 +24,7 @@ def transport(url: TransportURL, *, clock: Clock) -> Transport:
         ConfigurationError: The URL has no address, an option that is unknown or does not fit, or a file is missing.
     """
     if "listen" in url.options:
-        return _listening(url, clock)
+        return direct(url, gate(url), clock=clock)
     options = peer_options(url)
     return RemoteTransport(
         Dialler(options),
@@ -50,18 +45,3 @@ def gate(url: TransportURL) -> Gate:
         ConfigurationError: As `transport`; or it would let in strangers from other machines.
     """
     return SocketGate(listen_options(url))
-
-
-def _listening(url: TransportURL, clock: Clock) -> Transport:
-    """Make a medium in this process's memory that others can use."""
-    if url.options["listen"]:
-        raise ConfigurationError(
-            f"{url}: ?listen has no value: the address is the one before the question mark"
-        )
-    memory = import_module(
-        "waystation.transports.memory"
-    )  # by name: another gate is not this one's to import
-    build = cast("Callable[..., Any]", memory.MemoryTransport)
-    capabilities = replace(memory.CAPABILITIES, name=url.scheme, multi_process=True)
-    made: Transport = build(clock, capabilities=capabilities, gate=gate(url))
-    return made

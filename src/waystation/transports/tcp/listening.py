@@ -5,20 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import replace
-from importlib import import_module
 
 from ..._core.errors import ConfigurationError
-from ..._core.limits import DRAIN_S, GREETING_S, PEERS_COUNT_MAX, STRANGERS_COUNT_MAX
+from ..._core.limits import DRAIN_S, GREETING_S
 from ..._core.ports import Transport
 from ..._peer.server import PeerServer, Policy
-from ..._peer.sockets import bind_path, why_not_listening
+from ..._peer.sockets import bind_path, path_identity, room_for_peers, why_not_listening
 from .options import ListenOptions
 
 #: Connections that the kernel keeps until they are accepted.
 _BACKLOG = 1024
-
-#: Descriptors that connections leave to everything else in the process: a store, its log, bodies in files, wake-ups.
-_OTHER_DESCRIPTORS = 128
 
 
 class SocketGate:
@@ -47,7 +43,7 @@ class SocketGate:
         Raises:
             ConfigurationError: Nobody can listen at this address.
         """
-        peers_max, strangers_max = _room()
+        peers_max, strangers_max = room_for_peers()
         policy = Policy(
             tokens=self._options.tokens,
             heartbeat_s=self._options.heartbeat_s,
@@ -81,7 +77,7 @@ class SocketGate:
         wait_s = None if tls is None else GREETING_S
         if address.path:
             bound = bind_path(address.path)
-            self._made = _identity(address.path)
+            self._made = path_identity(address.path)
             return await loop.create_unix_server(
                 server.accept,
                 sock=bound,
@@ -106,28 +102,5 @@ class SocketGate:
     def _remove_path(self) -> None:
         """Remove the socket's file, if it is still ours."""
         path, made, self._made = self._options.address.path, self._made, None
-        if made is not None and _identity(path) == made:
+        if made is not None and path_identity(path) == made:
             os.unlink(path)
-
-
-def _room() -> tuple[int, int]:
-    """Return how many clients, and how many strangers, this process has descriptors for."""
-    try:
-        resource = import_module("resource")
-    except ModuleNotFoundError:  # only Unix has it
-        return PEERS_COUNT_MAX, STRANGERS_COUNT_MAX
-    most: int = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if most == resource.RLIM_INFINITY:
-        return PEERS_COUNT_MAX, STRANGERS_COUNT_MAX
-    room = max(most - _OTHER_DESCRIPTORS, 8)
-    strangers_max = min(STRANGERS_COUNT_MAX, room // 4)
-    return min(PEERS_COUNT_MAX, room - strangers_max), strangers_max
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    """Return which file is at a path; None: there is none."""
-    try:
-        found = os.lstat(path)
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
