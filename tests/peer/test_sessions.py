@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from waystation._core.delivery import ACCEPT, Receipt
-from waystation._core.errors import Disconnected
+from waystation._core.errors import Disconnected, SendRejected
 from waystation._core.inspection import Inspector
 from waystation._core.message import Message
 from waystation._core.packed import pack, unpack
@@ -343,3 +343,18 @@ async def test_what_cannot_be_done_is_told_and_the_connection_goes_on() -> None:
         assert [failure.code for failure in failures] == ["ConfigurationError", "SettlementLost"]
         one.say(Bye("done"))
         await until(lambda: not stand.server._sessions, "it has left, and its session with it")
+
+
+async def test_what_cannot_be_written_is_rejected_and_what_follows_is_sent() -> None:
+    """It takes no number: a session that missed one would wait for it for ever."""
+    async with serving() as stand, client(stand.url) as remote:
+        link = remote._link
+        assert link is not None
+        with pytest.raises(SendRejected, match="cannot be sent") as caught:
+            await link.ask(lambda seq, answered: Call(seq, answered, "half a \ud800", msgspec.Raw(b"\x90")))
+        assert not caught.value.retryable
+        (refused,) = await remote.send([Message("m1", TOPIC, b"", key="\ud800")])
+        assert isinstance(refused, SendRejected)
+        (outcome,) = await remote.send(batch("m2"))
+        assert isinstance(outcome, Receipt)
+        assert await stored(stand) == ["m2"]

@@ -239,6 +239,7 @@ class Link(Listener):
         """Say a request and wait for its answer.
 
         Raises:
+            SendRejected: It cannot be written, so that nothing has happened.
             TransportError: There is none; whether it happened is unknown unless the error says so. Cancelling leaves
                 that unknown too.
         """
@@ -256,7 +257,8 @@ class Link(Listener):
                 self.say(Cancel(pending.frame.seq))
             raise
         if isinstance(answer, TransportError):
-            raise Disconnected(str(answer)) if isinstance(answer, SendRejected) else answer
+            never_said = isinstance(answer, SendRejected) and answer.retryable
+            raise Disconnected(str(answer)) if never_said else answer
         return answer
 
     def flush(self) -> None:
@@ -458,12 +460,21 @@ class Link(Listener):
         return not self._bytes or self._bytes + pending.size <= self._bytes_max
 
     def _say(self, pending: Pending) -> None:
+        """Say a request. One that cannot be written takes no number: a session that misses one waits for it."""
         assert self._line is not None, "there is room only with a connection"
-        seq, self._next = self._next, self._next + 1
+        seq = self._next
+        try:
+            frame = pending.make(seq, self._answered())
+            self._line.say(frame)
+        except Exception as error:  # noqa: BLE001 - whatever is in it that has no place in a frame
+            refused = SendRejected(f"this cannot be sent: {error}")
+            refused.retryable = False
+            self._loop.call_soon(pending.done, refused)
+            return
+        self._next = seq + 1
         self._said[seq] = pending
         self._bytes += pending.size
-        pending.frame = pending.make(seq, self._answered())
-        self._line.say(pending.frame)
+        pending.frame = frame
 
     def _say_more(self) -> None:
         while self._unsaid and self._has_room(self._unsaid[0]):
