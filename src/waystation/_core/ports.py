@@ -6,7 +6,7 @@ transport never pushes. `docs/transport-contract.md` spells out the rules that b
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
@@ -276,6 +276,9 @@ class Gate(Protocol):
     @property
     def address(self) -> str:
         """Where it is reached, as a URL for clients; of a port that the system chooses, once it is open."""
+
+    def facts(self) -> Mapping[str, str]:
+        """Return what `doctor` prints of it, while it is open."""
 
     async def open(self, transport: Transport, /) -> None:
         """Begin to serve a transport that is open. May be called again after `close`.

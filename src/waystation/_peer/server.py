@@ -16,7 +16,7 @@ import ipaddress
 import logging
 import secrets
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .._core.limits import (
@@ -80,13 +80,21 @@ class PeerServer:
 
     Args:
         name: What it says it is.
+        facts: What there is to say of its gate, for `doctor`.
     """
 
-    def __init__(self, transport: Transport, policy: Policy, *, name: str) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        policy: Policy,
+        *,
+        name: str,
+        facts: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
         self._transport, self._policy, self._name = transport, policy, name
         self._loop = asyncio.get_running_loop()
         self._intake = Intake(transport)
-        self._services = Services(transport, self._end_process)
+        self._services = Services(transport, self._end_process, facts)
         self._strangers: dict[Line, float] = {}  # since when
         self._sessions: dict[bytes, Session] = {}
         self._by_line: dict[Line, Session] = {}

@@ -79,11 +79,18 @@ class Services:
 
     Args:
         end_process: Ends the sessions of a process of a client's machine; returns how many feeds it had.
+        facts: What there is to say of the gate.
     """
 
-    def __init__(self, transport: Transport, end_process: Callable[[Client, int], Awaitable[int]]) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        end_process: Callable[[Client, int], Awaitable[int]],
+        facts: Callable[[], Mapping[str, str]],
+    ) -> None:
         self.transport = transport
         self.end_process = end_process
+        self._facts = facts
         self._said: dict[bytes, list[MemberInfo]] = {}
         self._transactions: dict[bytes, dict[int, _Open | None]] = {}
         self._looks: dict[bytes, asyncio.Semaphore] = {}
@@ -135,6 +142,10 @@ class Services:
         """Make topics and groups exist."""
         subscriptions = tuple(map(subscription_of, arguments.subscriptions))
         await self.transport.declare(Topology(tuple(arguments.topics), subscriptions))
+
+    async def facts(self, *_: object) -> dict[str, str]:
+        """Return what is known of the medium and of the gate before it."""
+        return {**await self.inspector.facts(), **self._facts()}
 
     async def recur(self, _: Client, arguments: m.Recur) -> float | None:
         """Send what is due and put down when the next is."""
@@ -299,7 +310,7 @@ _SERVICES: Mapping[str, _Service] = MappingProxyType(
         "remove_recurring": _look(lambda i, a: i.remove_recurring(a.name)),
         "seek": _look(lambda i, a: i.seek(a.group, a.pattern, start_of(a.start), dry_run=a.dry_run)),
         "remove_group": _look(lambda i, a: i.remove_group(a.name)),
-        "facts": _look(lambda inspector, _: inspector.facts()),
+        "facts": Services.facts,
         "begin": Services.begin,
         "execute": _step(lambda one, a: one.execute(a.sql, a.parameters)),
         "executemany": _step(lambda one, a: one.executemany(a.sql, a.rows)),

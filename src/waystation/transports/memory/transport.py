@@ -462,7 +462,7 @@ class MemoryTransport:
 
     async def facts(self) -> dict[str, str]:
         """Return what there is, and where it lives."""
-        served = {} if self._gate is None else {"served at": self._gate.address}
+        served = {} if self._gate is None else {"served at": self._gate.address, **self._gate.facts()}
         return {
             **served,
             "kept in": "this process's memory; nothing outlives it",

@@ -37,6 +37,10 @@ class SocketGate:
         """How many clients are connected."""
         return 0 if self._server is None else self._server.peers
 
+    def facts(self) -> dict[str, str]:
+        """Return what `doctor` prints: how many clients there are."""
+        return {"clients": str(self.peers)}
+
     async def open(self, transport: Transport) -> None:
         """Begin to serve a transport that is open.
 
@@ -50,7 +54,7 @@ class SocketGate:
             peers_max=peers_max,
             strangers_max=strangers_max,
         )
-        server = PeerServer(transport, policy, name="waystation")
+        server = PeerServer(transport, policy, name="waystation", facts=self.facts)
         try:
             self._listener = await self._listen(server)
         except OSError as error:

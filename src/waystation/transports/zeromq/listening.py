@@ -49,8 +49,8 @@ class ZeroMQGate:
         return 0 if self._open is None else self._open.server.peers
 
     def facts(self) -> dict[str, str]:
-        """Return what `doctor` prints: the library, and what it could not do at once."""
-        return {} if self._open is None else self._open.facts()
+        """Return what `doctor` prints: clients, the library, and what it could not do at once."""
+        return {} if self._open is None else {"clients": str(self.peers), **self._open.facts()}
 
     async def open(self, transport: Transport) -> None:
         """Begin to serve a transport that is open.
@@ -79,7 +79,7 @@ class ZeroMQGate:
             peers_max=peers_max,
             strangers_max=strangers_max,
         )
-        server = PeerServer(transport, policy, name="waystation")
+        server = PeerServer(transport, policy, name="waystation", facts=self.facts)
         context = zmq.Context()
         try:
             made = context.socket(zmq.ROUTER)
