@@ -61,7 +61,7 @@ async def channel(pipe: Pipe) -> AsyncIterator[ServedChannel]:
         if pipe.hears:
             pipe.said.append(frame)
 
-    made = ServedChannel(1, pipe, mailbox=False, say=say, hears=lambda: pipe.hears)
+    made = ServedChannel(1, pipe, mailbox=False, say=say, flush=lambda: None, hears=lambda: pipe.hears)
     made.credit(Credit(1, 0, 100))
     try:
         yield made

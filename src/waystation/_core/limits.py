@@ -86,6 +86,10 @@ SEND_RUNS_COUNT_MAX: Final = 12
 #: them in batches, little enough that nobody else waits for long.
 SEND_TURN_MESSAGES_MAX: Final = 32
 
+#: Messages that do not wait for the end of a turn of the event loop where a transport is posted to: enough to share a
+#: system call, little enough that whoever gets them is at work on the first while the last are being made.
+POST_MESSAGES_COUNT: Final = 32
+
 #: Batches posted to a transport and not yet confirmed, before what is published waits to be joined: enough that the way
 #: there and back is never empty, little enough that batches grow when the medium is the slower one.
 SEND_POSTS_COUNT_MAX: Final = 16

@@ -34,6 +34,9 @@ _DELAY_S_MAX = 100 * 366 * 24 * 3600.0
 #: that it is about to settle.
 _UNSETTLED_MESSAGES_MAX = 2 * CREDIT_MESSAGES_MAX
 
+#: So many deliveries do not wait for the end of a turn of the event loop, so that the client has something to do.
+_AT_ONCE_COUNT = 16
+
 #: Says a frame, if the client can hear it now.
 Say = Callable[[Frame], None]
 
@@ -44,6 +47,7 @@ class ServedChannel:
     Args:
         mailbox: Whether it is a reply address: what it delivered is done with when the client has it.
         say: Says a frame to the client.
+        flush: Lets what was said go.
         hears: Whether the client hears, and takes what it is told.
 
     Attributes:
@@ -51,20 +55,26 @@ class ServedChannel:
     """
 
     def __init__(
-        self, number: int, feed: Feed, *, mailbox: bool, say: Say, hears: Callable[[], bool]
+        self,
+        number: int,
+        feed: Feed,
+        *,
+        mailbox: bool,
+        say: Say,
+        flush: Callable[[], None],
+        hears: Callable[[], bool],
     ) -> None:
         self.number = number
         self.feed = feed
         self.unsettled: dict[int, Delivery] = {}
         self._mailbox = mailbox
-        self._say, self._hears = say, hears
+        self._say, self._flush, self._hears = say, flush, hears
         self._next = self._said = 0  # below `_said` everything was said on the present connection
         self._upto = 0
         self._bytes = 0  # of what a mailbox keeps
         self._ended = self._choked = False
         self._last: Ended | None = None
         self._loop = asyncio.get_running_loop()
-        self._gathering = self._more = False
         self._prompt = feed if isinstance(feed, PromptFeed) else None
         self._bell = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -72,6 +82,16 @@ class ServedChannel:
             self._task = self._loop.create_task(self._work())
         else:
             self._prompt.listen(self.ring)
+
+    @property
+    def made(self) -> int:
+        """How many deliveries were made: the number of the next."""
+        return self._next
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether nothing is on its way from the feed while something else is waited for."""
+        return self._prompt is not None
 
     def credit(self, frame: Credit) -> None:
         """Take credit in.
@@ -112,19 +132,8 @@ class ServedChannel:
             self._say_unsaid()
         if self._prompt is None:
             self._bell.set()
-        elif self._gathering:
-            self._more = True
         else:
-            # The first of a turn goes at once, the others of that turn together.
             self._take_all(self._prompt)
-            self._gathering = True
-            self._loop.call_soon(self._gathered)
-
-    def _gathered(self) -> None:
-        self._gathering = False
-        if self._more:
-            self._more = False
-            self.ring()
 
     def find(self, ranges: Sequence[tuple[int, int]], *, field: str) -> dict[int, Delivery]:
         """Return the deliveries of these numbers that are not settled yet.
@@ -169,6 +178,8 @@ class ServedChannel:
                 if not deliveries:
                     return
                 self._take(deliveries)
+                if len(deliveries) >= _AT_ONCE_COUNT:
+                    self._flush()
         except Exception as error:  # noqa: BLE001 - whatever ends a feed, its client is told
             self._end(error)
 
@@ -258,17 +269,38 @@ def _settlement(kind: str, delay_s: float, reason: str, detail: str) -> Settleme
 
 def deliver_frames(channel: int, numbered: Sequence[tuple[int, Delivery]]) -> Iterator[Deliver]:
     """Return frames for deliveries, in order of their numbers: one for what is of one run, without gaps, and small."""
+    if numbered and _is_one_frame(numbered):
+        yield _frame(channel, numbered)
+        return
     for _, some in groupby(enumerate(numbered), key=_company):
         for part in _portions([each for _, each in some]):
-            deliveries = [delivery for _, delivery in part]
-            attempts = [delivery.attempt for delivery in deliveries]
-            yield Deliver(
-                channel,
-                part[0][0],
-                _packed(deliveries),
-                [] if all(attempt == 1 for attempt in attempts) else attempts,
-                {i: each.error for i, each in enumerate(deliveries) if each.error is not None},
-            )
+            yield _frame(channel, part)
+
+
+def _is_one_frame(numbered: Sequence[tuple[int, Delivery]]) -> bool:
+    """Say whether that is seen at a glance: it nearly always is, and dividing takes as long as all the rest."""
+    deliveries = [delivery for _, delivery in numbered]
+    origin = deliveries[0].origin
+    if isinstance(origin, MessageRun):
+        alike = all(delivery.origin is origin for delivery in deliveries)
+    else:
+        alike = not any(isinstance(delivery.origin, MessageRun) for delivery in deliveries)
+    if not alike or numbered[-1][0] - numbered[0][0] != len(numbered) - 1:
+        return False
+    return sum([len(delivery.body) for delivery in deliveries]) <= BATCH_BYTES_MAX
+
+
+def _frame(channel: int, numbered: Sequence[tuple[int, Delivery]]) -> Deliver:
+    deliveries = [delivery for _, delivery in numbered]
+    attempts = [delivery.attempt for delivery in deliveries]
+    errors = [delivery.error for delivery in deliveries]
+    return Deliver(
+        channel,
+        numbered[0][0],
+        _packed(deliveries),
+        [] if attempts.count(1) == len(attempts) else attempts,
+        {} if errors.count(None) == len(errors) else {i: each for i, each in enumerate(errors) if each},
+    )
 
 
 def _portions(part: list[tuple[int, Delivery]]) -> Iterator[list[tuple[int, Delivery]]]:

@@ -14,7 +14,12 @@ from functools import partial
 from typing import Protocol
 
 from .._core.errors import SendRejected, WaystationError
-from .._core.limits import SEND_POSTS_BYTES_MAX, SEND_POSTS_COUNT_MAX, SEND_TIMEOUT_S
+from .._core.limits import (
+    POST_MESSAGES_COUNT,
+    SEND_POSTS_BYTES_MAX,
+    SEND_POSTS_COUNT_MAX,
+    SEND_TIMEOUT_S,
+)
 from .._core.message import Message
 from .._core.ports import Posting, Transport
 from .parts import Outcome, Part, Parts, unknown
@@ -107,9 +112,11 @@ class ByPost:
 
     def start(self) -> None:
         """See `Carrier`."""
-        if not self._scheduled and self._may_post:
+        if self._parts.last_count >= POST_MESSAGES_COUNT and self._may_post:
+            self._post_parts()
+        elif not self._scheduled and self._may_post:
             self._scheduled = True
-            self._loop.call_soon(self._post_parts, context=self._context)
+            self._loop.call_soon(self._leave, context=self._context)
 
     async def finish(self) -> None:
         """See `Carrier`."""
@@ -121,8 +128,11 @@ class ByPost:
     def _may_post(self) -> bool:
         return self._posted < SEND_POSTS_COUNT_MAX and self._posted_bytes < SEND_POSTS_BYTES_MAX
 
-    def _post_parts(self) -> None:
+    def _leave(self) -> None:
         self._scheduled = False
+        self._post_parts()
+
+    def _post_parts(self) -> None:
         while self._parts and self._may_post:
             part = self._parts.take()
             self._posted += 1

@@ -103,6 +103,11 @@ class Parts:
         """How many batches wait."""
         return len(self._queue)
 
+    @property
+    def last_count(self) -> int:
+        """How many messages the batch at the end has."""
+        return 0 if self._last is None else len(self._last.messages)
+
     def add(self, messages: Sequence[Message], told: Told) -> None:
         """Add messages that travel together, at most a batch.
 

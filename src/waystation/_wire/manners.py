@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from .._core.errors import ConfigurationError
 from .._core.limits import KEY_BYTES_MAX, PRIORITY_MAX
@@ -13,8 +14,10 @@ from .._core.topic import check_name, is_reply_address
 #: Longest id or address, in characters.
 _TEXT_CHARS_MAX = 1024
 
-#: All attributes but topic, key, headers and body together, in characters: types, sources, causes, traces.
-_ATTRIBUTES_CHARS_MAX = 8 * 1024
+#: Types, sources and addresses together, and causes, links and traces together, in characters.
+_ATTRIBUTES_CHARS_MAX = 4 * 1024
+
+_PRIORITIES = range(PRIORITY_MAX + 1)
 
 #: What is later, in Unix seconds, is no time: 30,000 years.
 _TIME_MAX = 1e12
@@ -43,26 +46,32 @@ def check_messages(messages: Sequence[Message], *, body_bytes_max: int) -> None:
 
 
 def _check_shared(message: Message) -> None:
-    if not is_reply_address(message.topic):
-        check_name(message.topic)
-    elif len(message.topic) > _TEXT_CHARS_MAX:
-        raise ConfigurationError("a reply address is too long")
+    _check_place(message.topic, message.content_type, message.type, message.source, message.reply_to)
     if message.headers:
         check_headers(message.headers)
-    if message.reply_to is not None and not is_reply_address(message.reply_to):
-        raise ConfigurationError("reply_to is no reply address: replies go to nothing else")
-    if message.priority not in range(PRIORITY_MAX + 1):
+    if message.priority not in _PRIORITIES:
         raise ConfigurationError(f"priority={message.priority} must be from 0 to {PRIORITY_MAX}")
-    attributes = (
-        message.content_type, message.type, message.source, message.correlation_id, message.causation_id,
-        message.reply_to, message.dedupe_key, message.traceparent,
-    )  # fmt: skip
-    text = "".join([each for each in attributes if each])  # together: every message comes by here
-    if len(text) > _ATTRIBUTES_CHARS_MAX or "\0" in text:
-        raise ConfigurationError("the attributes of a message are too long, or contain NUL")
+    links = (message.correlation_id, message.causation_id, message.dedupe_key, message.traceparent)
+    _check_text("".join([each for each in links if each]))
     expires_at, deliver_at = message.expires_at or 0.0, message.deliver_at or 0.0
     if not (0 <= message.time < _TIME_MAX and 0 <= expires_at < _TIME_MAX and 0 <= deliver_at < _TIME_MAX):
         raise ConfigurationError("a time of a message is not a point in time")
+
+
+@lru_cache(maxsize=256)  # what was legal once is; of no more than a client's own places, since names are long
+def _check_place(topic: str, content_type: str, kind: str, source: str, reply_to: str | None) -> None:
+    if not is_reply_address(topic):
+        check_name(topic)
+    elif len(topic) > _TEXT_CHARS_MAX:
+        raise ConfigurationError("a reply address is too long")
+    if reply_to is not None and not is_reply_address(reply_to):
+        raise ConfigurationError("reply_to is no reply address: replies go to nothing else")
+    _check_text("".join((content_type, kind, source, reply_to or "")))
+
+
+def _check_text(text: str) -> None:
+    if len(text) > _ATTRIBUTES_CHARS_MAX or "\0" in text:
+        raise ConfigurationError("the attributes of a message are too long, or contain NUL")
 
 
 def _check_keys(keys: Iterable[str | None]) -> None:

@@ -89,6 +89,8 @@ class MemoryTransport:
         self.clock = clock
         self._capabilities = capabilities
         self._gate = gate
+        if gate is not None:
+            self.posts_here = False  # what is sent to others in one turn shares a system call
         self._is_open = False
         self._logs: dict[str, Log] = {}
         self._mailboxes: dict[str, Mailbox] = {}
