@@ -60,6 +60,8 @@ from .services import Services, StatementFailed
 
 _log = logging.getLogger("waystation.peer")
 
+_encode = msgspec.msgpack.Encoder().encode
+
 
 class Session:
     """One client.
@@ -272,6 +274,10 @@ class Session:
         if self.line is not None:
             self.line.say(frame)
 
+    def _flush(self) -> None:
+        if self.line is not None:
+            self.line.flush()
+
     def _forget_below(self, answered: int) -> None:
         for seq in range(self._answered, min(answered, self.received + 1)):
             answer = self._answers.pop(seq, None)
@@ -359,7 +365,12 @@ class Session:
             await feed.close()
             return
         channel = self.channels[number] = ServedChannel(
-            number, feed, mailbox=subscription.group is None, say=self._say, hears=self._hears
+            number,
+            feed,
+            mailbox=subscription.group is None,
+            say=self._say,
+            flush=self._flush,
+            hears=self._hears,
         )
         if credit is not None:
             channel.credit(credit)
@@ -375,17 +386,17 @@ class Session:
         if channel is not None:
             await channel.close()
 
-    async def _settle(self, frame: Settle) -> None:
+    async def _settle(self, frame: Settle) -> bytes:
         channel = self.channels.get(frame.channel)
         if channel is None:
             raise SettlementLost("the channel is closed, and what it delivered was given back")
         outcomes, numbers = outcomes_of(channel, frame.accepted, frame.others, field="Settle")
+        made = channel.made
         try:
             await channel.feed.settle(outcomes)
-        except SettlementLost:
+        finally:
             channel.drop(numbers)
-            raise
-        channel.drop(numbers)
+        return _encode(made if channel.is_prompt else channel.made)
 
     async def _extend(self, frame: Extend) -> None:
         channel = self.channels.get(frame.channel)
