@@ -12,6 +12,7 @@ from waystation._core.errors import ConfigurationError, SendRejected
 from waystation._core.limits import LEASE_S
 from waystation._core.message import Message
 from waystation._core.ports import Subscription, Topology
+from waystation._core.run import MessageRun
 from waystation.testing import VirtualClock
 from waystation.transports.memory import MemoryTransport
 from waystation.transports.memory import log as logs
@@ -173,7 +174,15 @@ class GroupOnATopic(RuleBasedStateMachine):
     def send(self, keys: list[str | None]) -> None:
         for key in keys:
             self.sent.append(Message(id=str(len(self.sent)), topic="orders", body=b"", key=key))
-            self.log.messages.append(self.sent[-1])
+            self.log.add(self.sent[-1])
+
+    @rule(keys=st.lists(st.sampled_from([None, "a", "b"]), min_size=1, max_size=5), keyed=st.booleans())
+    def send_run(self, keys: list[str | None], keyed: bool) -> None:
+        ids = [str(len(self.sent) + number) for number in range(len(keys))]
+        shared = Message(id="", topic="orders", body=b"")
+        run = MessageRun(shared, ids, [each.encode() for each in ids], keys if keyed else None)
+        self.sent += run
+        self.log.add_run(run)
 
     @rule(member=st.integers(0, 2), limit=st.integers(1, 6))
     def take(self, member: int, limit: int) -> None:
@@ -250,7 +259,7 @@ class GroupOnATopic(RuleBasedStateMachine):
                 self.accepted.append(delivery.message.id)
         self.log.trim()
         assert sorted(self.accepted + self.dead) == sorted(message.id for message in self.sent)
-        assert not self.log.messages
+        assert not self.log.entries
 
 
 TestGroupOnATopic = GroupOnATopic.TestCase

@@ -83,10 +83,10 @@ class MessageRun(_Messages):
         return None if self.keys is None else self.keys[index]
 
     def _build(self, index: int) -> Message:
-        shared = self.shared
+        shared, key = self.shared, None if self.keys is None else self.keys[index]
         return Message(
-            self.ids[index], shared.topic, self.bodies[index], self.key_at(index), {**shared.headers}, *self._rest()
-        )  # fmt: skip
+            self.ids[index], shared.topic, self.bodies[index], key, {**shared.headers}, *self._rest()
+        )
 
     def _rest(self) -> tuple[Any, ...]:
         """Return what follows id, topic, body, key and headers in each message."""

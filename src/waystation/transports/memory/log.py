@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..._core.duration import unix_time
@@ -9,6 +10,8 @@ from ..._core.inspection import TopicInfo
 from ..._core.limits import MEMORY_TOPIC_MESSAGES_MAX
 from ..._core.message import Message
 from ..._core.ports import Start
+from ..._core.run import MessageRun
+from .placed import Entry, PlacedRun
 
 if TYPE_CHECKING:
     from .place import Place
@@ -24,18 +27,31 @@ class Log:
     def __init__(self, name: str) -> None:
         self.name = name
         self.has_priorities = False
-        self.messages: list[Message] = []
+        self.entries: list[Entry] = []
         self.base = 0
         self.places: dict[str, Place] = {}
 
     @property
     def end(self) -> int:
         """The offset of the next message."""
-        return self.base + len(self.messages)
+        return self.base + len(self.entries)
 
     def at(self, offset: int) -> Message:
         """Return the message with an offset that is still kept."""
-        return self.messages[offset - self.base]
+        entry = self.entries[offset - self.base]
+        return entry if isinstance(entry, Message) else entry[offset]
+
+    def after(self, offset: int) -> Iterator[Message]:
+        """Yield the messages from an offset on."""
+        return map(self.at, range(max(offset, self.base), self.end))
+
+    def add(self, message: Message) -> None:
+        """Append a message."""
+        self.entries.append(message)
+
+    def add_run(self, run: MessageRun) -> None:
+        """Append messages that are kept as they came."""
+        self.entries += [PlacedRun(run, self.end)] * len(run)
 
     def position(self, start: Start) -> int:
         """Return the offset that a start position means now."""
@@ -46,21 +62,21 @@ class Log:
         if isinstance(start, int):
             return min(max(start, self.base), self.end)
         since = unix_time(start, name="start")
-        later = (self.base + i for i, message in enumerate(self.messages) if message.time >= since)
+        later = (offset for offset in range(self.base, self.end) if self._time(offset) >= since)
         return next(later, self.end)
 
     def make_room(self, count: int) -> bool:
         """Say whether `count` messages may be added; where no group reads, the oldest make room."""
-        if len(self.messages) + count <= MEMORY_TOPIC_MESSAGES_MAX:
+        if len(self.entries) + count <= MEMORY_TOPIC_MESSAGES_MAX:
             return True
         if not self.places:
-            self._forget(len(self.messages) // 2)
+            self._forget(len(self.entries) // 2)
         return not self.places
 
     def trim(self) -> None:
         """Forget what every group has settled. Costs a constant per message in the long run."""
         settled = min([place.floor for place in self.places.values()], default=self.base) - self.base
-        if settled * 2 >= len(self.messages):
+        if settled * 2 >= len(self.entries):
             self._forget(settled)
 
     def wake(self) -> None:
@@ -73,14 +89,18 @@ class Log:
         """Return what there is to say about the topic."""
         return TopicInfo(
             name=self.name,
-            messages=len(self.messages),
+            messages=len(self.entries),
             next_offset=self.end,
-            bytes=sum(len(message.body) for message in self.messages),
-            oldest=self.messages[0].time if self.messages else None,
-            newest=self.messages[-1].time if self.messages else None,
+            bytes=sum(len(message.body) for message in self.after(self.base)),
+            oldest=self._time(self.base) if self.entries else None,
+            newest=self._time(self.end - 1) if self.entries else None,
             groups=tuple(sorted(self.places)),
         )
 
+    def _time(self, offset: int) -> float:
+        entry = self.entries[offset - self.base]
+        return entry.time if isinstance(entry, Message) else entry.shared.time
+
     def _forget(self, count: int) -> None:
-        del self.messages[:count]
+        del self.entries[:count]
         self.base += count

@@ -24,6 +24,7 @@ from ..._core.delivery import Accept, DeadLetter, Delivery, Release, Retry, Sett
 from ..._core.inspection import GroupInfo, SeekInfo
 from ..._core.limits import LEASE_S
 from ..._core.message import Message, available
+from .placed import Entry
 from .urgent import Urgent
 
 if TYPE_CHECKING:
@@ -134,19 +135,36 @@ class Place:
             lease.open.add(number)
         if self.log.has_priorities:
             room = limit - len(deliveries)
-            first = self._urgent.choose(self.log.messages, self.log.base, self.cursor, room)
+            first = self._urgent.choose(self.log.entries, self.log.base, self.cursor, room)
             self._take_fresh(lease, first, deliveries, now)
             self.cursor = self._urgent.skip(self.cursor)
         while len(deliveries) < limit and self.cursor < self.log.end:
-            self._take_fresh(lease, self._next(limit - len(deliveries)), deliveries, now)
+            if not self._take_run(lease, limit - len(deliveries), deliveries):
+                self._take_fresh(lease, self._next(limit - len(deliveries)), deliveries, now)
         if deliveries:
             self.leases[lease] = None
         return deliveries
 
-    def _next(self, count: int) -> Iterable[tuple[int, Message]]:
+    def _take_run(self, lease: Lease, count: int, deliveries: list[Delivery]) -> bool:
+        """Take what is next if it is in a run, and needs no look at each message; say whether that is so."""
+        run, first = self.log.entries[self.cursor - self.log.base], self.cursor
+        if isinstance(run, Message) or self._urgent or (run.keys is not None and self._ordered):
+            return False
+        past = min(first + count, run.past)
+        content_type, expires_at = run.shared.content_type, run.shared.expires_at
+        offsets = range(first, past)
+        deliveries += [
+            Delivery(run, offset, body, content_type, 1, lease, expires_at)
+            for offset, body in zip(offsets, run.bodies_between(first, past), strict=True)
+        ]
+        lease.open.update(offsets)
+        self.cursor = past
+        return True
+
+    def _next(self, count: int) -> Iterable[tuple[int, Entry]]:
         """Move the cursor over `count` messages and return those that were not taken yet, with their offsets."""
         first = self.cursor - self.log.base
-        passed = self.log.messages[first : first + count]
+        passed = self.log.entries[first : first + count]
         fresh = enumerate(passed, self.cursor)
         self.cursor += len(passed)
         if not self._urgent:
@@ -156,10 +174,11 @@ class Place:
         return left
 
     def _take_fresh(
-        self, lease: Lease, fresh: Iterable[tuple[int, Message]], deliveries: list[Delivery], now: float
+        self, lease: Lease, fresh: Iterable[tuple[int, Entry]], deliveries: list[Delivery], now: float
     ) -> None:
         keys, owner, ordered = self._keys, lease.owner, self._ordered
-        for offset, message in fresh:
+        for offset, entry in fresh:
+            message = entry if isinstance(entry, Message) else entry[offset]
             if message.key is not None and ordered:
                 key = keys.get(message.key)
                 if key is None:
@@ -282,7 +301,7 @@ class Place:
 
     def outlook(self, offset: int) -> SeekInfo:
         """Say what `seek` would do. Messages are told apart by their ids."""
-        comes = {message.id for message in self.log.messages[offset - self.log.base :]}
+        comes = {message.id for message in self.log.after(offset)}
         owed = {message.id for message in self._unsettled()}
         stay = {held.message.id for held in self._staying(comes)}
         return SeekInfo(
@@ -296,7 +315,7 @@ class Place:
 
     def seek(self, offset: int, now: float) -> None:
         """Go to an offset. Leases end; what is before it and was tried stays to be tried again."""
-        comes = {message.id for message in self.log.messages[offset - self.log.base :]}
+        comes = {message.id for message in self.log.after(offset)}
         for lease in list(self.leases):
             self.end(lease, Release(), now)
         stay = self._staying(comes)
@@ -371,5 +390,5 @@ class Place:
         for lease in self.leases:
             yield from [self.log.at(number) for number in lease.open if number >= 0]
         yield from [held.message for held in self._held.values()]
-        fresh = enumerate(self.log.messages[self.cursor - self.log.base :], self.cursor)
+        fresh = enumerate(self.log.after(self.cursor), self.cursor)
         yield from [message for offset, message in fresh if offset not in self._urgent]

@@ -202,8 +202,13 @@ class MemoryTransport:
 
     def _append(self, messages: Sequence[Message]) -> list[SendOutcome]:
         self._check_open()
-        if type(messages) is MessageRun:  # to ask an abstract class is dear
-            messages = list(messages)  # each is built once
+        if not isinstance(messages, MessageRun):
+            return self._append_each(messages)
+        if self._is_plain(messages.shared):
+            return self._append_run(messages)
+        return self._append_each(list(messages))  # each is built once
+
+    def _append_each(self, messages: Sequence[Message]) -> list[SendOutcome]:
         ways: dict[str, Log | Mailbox] = {}
         is_plain = True
         for message in messages:
@@ -213,8 +218,7 @@ class MemoryTransport:
                 is_plain = False
         for way in ways.values():
             if not way.make_room(len(messages)):
-                text = f"a topic is full: {MEMORY_TOPIC_MESSAGES_MAX:,} unread messages"
-                return [SendRejected(text) for _ in messages]
+                return [self._full()] * len(messages)
         firsts = {} if is_plain else self._heed(messages, ways)
         if firsts is None:
             return [SendRejected(f"{MEMORY_DEDUPE_KEYS_MAX:,} dedupe_keys are remembered") for _ in messages]
@@ -223,13 +227,29 @@ class MemoryTransport:
             messages = [message for index, message in enumerate(messages) if index not in firsts]
         for message in messages:
             if message.deliver_at is None or message.deliver_at <= self.clock.time():
-                ways[message.topic].messages.append(message)
+                ways[message.topic].add(message)
             else:
                 self._schedule.add(message, message.deliver_at)
                 self._ring_for_schedule()
         for way in ways.values():
             way.wake()
         return outcomes
+
+    def _is_plain(self, shared: Message) -> bool:
+        """Say whether a run can be kept as it came: it waits for no time, overtakes nobody and is no reply."""
+        waits = shared.deliver_at is not None and shared.deliver_at > self.clock.time()
+        return not (waits or shared.priority or shared.dedupe_key or is_reply_address(shared.topic))
+
+    def _append_run(self, run: MessageRun) -> list[SendOutcome]:
+        log = self._log(run.shared.topic)
+        if not log.make_room(len(run)):
+            return [self._full()] * len(run)
+        log.add_run(run)
+        log.wake()
+        return receipts(run.ids, Durability.RECEIVED, {})
+
+    def _full(self) -> SendRejected:
+        return SendRejected(f"a topic is full: {MEMORY_TOPIC_MESSAGES_MAX:,} unread messages")
 
     def _heed(self, messages: Sequence[Message], ways: Mapping[str, Log | Mailbox]) -> dict[int, str] | None:
         """Note priorities and dedupe_keys; return the places of duplicates, with the id of the first of each.
@@ -324,7 +344,7 @@ class MemoryTransport:
         now, wall = self.clock.monotonic(), self.clock.time()
         for message in self._schedule.take_due(wall):
             log = self._log(message.topic)
-            log.messages.append(message)
+            log.add(message)
             log.has_priorities = log.has_priorities or message.priority > 0
             log.wake()
         for place in self._places():
@@ -372,7 +392,7 @@ class MemoryTransport:
         """Return offsets and messages, topic by topic, without taking anything from any group."""
         logs = [log for name, log in sorted(self._logs.items()) if matches(pattern, name)]
         rows = ((offset, log) for log in logs for offset in range(log.position(start), log.end))
-        return [(offset, log.messages[offset - log.base]) for offset, log in itertools.islice(rows, limit)]
+        return [(offset, log.at(offset)) for offset, log in itertools.islice(rows, limit)]
 
     async def dead(self, *, group: str | None = None, limit: int = 100, after: int = 0) -> Sequence[DeadInfo]:
         """Return dead letters with a number over `after`, oldest first."""
@@ -470,5 +490,5 @@ class MemoryTransport:
             "kept in": "this process's memory; nothing outlives it",
             "durability of a send": Durability.RECEIVED.name,
             "topics": str(len(self._logs)),
-            "messages kept": str(sum(len(log.messages) for log in self._logs.values())),
+            "messages kept": str(sum(len(log.entries) for log in self._logs.values())),
         }

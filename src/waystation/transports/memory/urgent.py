@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from ..._core.limits import PRIORITY_TURNS_COUNT
 from ..._core.message import Message
+from .placed import Entry
 
 
 class Urgent:
@@ -35,36 +36,34 @@ class Urgent:
         """Say whether a message from the cursor on was taken already."""
         return offset in self._ahead
 
-    def choose(
-        self, messages: list[Message], base: int, cursor: int, count: int
-    ) -> list[tuple[int, Message]]:
+    def choose(self, entries: list[Entry], base: int, cursor: int, count: int) -> list[tuple[int, Entry]]:
         """Return at most `count` messages that go first, with their offsets: none when it is the turn of the oldest.
 
         Args:
-            messages: The topic's, of which the first has the offset `base`.
+            entries: The topic's, of which the first has the offset `base`. What is in a run has no priority.
         """
         first = max(self._scanned, base)
-        for offset, message in enumerate(messages[first - base :], first):
-            if message.priority:
-                heapq.heappush(self._waiting, (-message.priority, offset))
-        self._scanned = base + len(messages)
-        chosen: list[tuple[int, Message]] = []
+        for offset, entry in enumerate(entries[first - base :], first):
+            if isinstance(entry, Message) and entry.priority:
+                heapq.heappush(self._waiting, (-entry.priority, offset))
+        self._scanned = base + len(entries)
+        chosen: list[tuple[int, Entry]] = []
         if next(self._turns) % PRIORITY_TURNS_COUNT:
             while self._waiting and len(chosen) < count:
                 _, offset = heapq.heappop(self._waiting)
                 if offset >= cursor:  # else it was taken in its place
-                    chosen.append((offset, messages[offset - base]))
+                    chosen.append((offset, entries[offset - base]))
                     self._ahead.add(offset)
         return chosen
 
-    def left(self, fresh: Iterable[tuple[int, Message]]) -> list[tuple[int, Message]]:
+    def left(self, fresh: Iterable[tuple[int, Entry]]) -> list[tuple[int, Entry]]:
         """Return what was not taken of some messages that the cursor passes."""
         left = []
-        for offset, message in fresh:
+        for offset, entry in fresh:
             if offset in self._ahead:
                 self._ahead.remove(offset)
             else:
-                left.append((offset, message))
+                left.append((offset, entry))
         return left
 
     def skip(self, cursor: int) -> int:
