@@ -295,7 +295,7 @@ class Session:
     def _cancel(self, seq: int) -> None:
         """Stop working at a request that only looks at something; what may have begun to change something goes on."""
         if seq in self._looks and seq in self._tasks:
-            self._tasks[seq].cancel()
+            self._loop.call_soon(self._tasks[seq].cancel)  # once it has begun, so that it ends with an answer
 
     # --- sending and receiving ---------------------------------------------------------------------------------
 
