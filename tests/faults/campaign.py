@@ -29,6 +29,7 @@ from .disk import why_no_disk
 from .judge import Finding, Tally
 from .kills import effects, kills
 from .mixed import mixed, unattended
+from .served_runs import servers
 
 #: With no failure in n independent events, the chance of one is below 3/n, at 95 % (the rule of three).
 _RULE_OF_THREE = 3.0
@@ -60,6 +61,7 @@ PARTS = {
     "deployments": Part(deployments, {"pr": (1, 6, 300), "faults": (1, 24, 5000)}),
     "checkpoints": Part(checkpoints, {"pr": (1, 6, 2), "faults": (2, 100, 3)}),
     "clocks": Part(clocks, {"pr": (1, 8, 50), "faults": (5, 30, 200)}),
+    "servers": Part(servers, {"pr": (1, 16, 30), "faults": (6, 60, 200)}),
     "slow receiver": Part(
         slow_receiver, {"pr": (1, 30_000, 3000), "faults": (1, 1_000_000, 256)}, why_no_samples
     ),

@@ -11,7 +11,7 @@ from typing import Any
 
 from waystation import Bus, RetryPolicy, Topic, Transaction
 from waystation._core.delivery import ACCEPT, RELEASE, DeadLetter, Delivery, Retry, Settlement
-from waystation._core.errors import SettlementLost, StoreError
+from waystation._core.errors import Disconnected, SettlementLost, StoreError
 from waystation._core.ports import Feed
 
 from .worker import GROUP, TOPIC, Worker
@@ -25,7 +25,7 @@ async def consume(worker: Worker) -> None:
             feed = await worker.open_feed()
             while await handle_some(worker, feed, stopping):
                 pass
-        except StoreError as error:  # the disk is full, for example
+        except (StoreError, Disconnected) as error:  # the disk is full, for example, or the server is gone
             print(error, flush=True)
             await worker.pause(0.1)
         await worker.close()
@@ -140,7 +140,7 @@ async def effects(worker: Worker) -> None:
 
 async def poisoned(worker: Worker) -> None:
     """Consume with a bus; a certain body kills the process."""
-    bus = Bus(f"sqlite:///{worker.job.path}")
+    bus = Bus(worker.url)
 
     @bus.subscribe(Topic(TOPIC, str), group=GROUP, retry=RetryPolicy(max_attempts=3), concurrency=2)
     async def handle(body: str, delivery: Delivery) -> None:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from waystation import Bus, Topic
 from waystation._core.delivery import Receipt, SendOutcome
 from waystation._core.errors import (
+    Disconnected,
     SendRejected,
     SendUnconfirmed,
     StoreError,
@@ -27,7 +28,7 @@ async def produce(worker: Worker) -> None:
     """Send batches until told to end: half of the messages with one of three keys of this life's, some for later."""
     batch_max, size = round(worker.option("batch_max", 20)), round(worker.option("body_bytes", 30))
     longest_s = worker.option("pause_s", 0.01)
-    await worker.transport.open()
+    await reopen(worker)
     batch = repeat(worker)
     number = len(batch)
     if batch:
@@ -89,7 +90,7 @@ async def reopen(worker: Worker) -> None:
         await worker.pause(0.1)
         try:
             await worker.transport.open()
-        except StoreError:
+        except (StoreError, Disconnected):
             continue
         return
 

@@ -12,8 +12,10 @@ from pathlib import Path
 import apsw
 
 from waystation._core.errors import StoreError
-from waystation._core.ports import Feed, Subscription, Topology
+from waystation._core.ports import Feed, Subscription, Topology, Transport
+from waystation._core.url import parse_url
 from waystation._runtime.clock import SystemClock
+from waystation._runtime.resolve import find_transport
 from waystation.testing.recording import Recorder
 from waystation.transports.sqlite import SqliteTransport
 from waystation.transports.sqlite.options import Options
@@ -73,11 +75,19 @@ class Worker:
         skew_s = self.option("skew_s", 0.0)
         self.clock = SkewedClock(skew_s, self.option("strobe_s", 0.0)) if skew_s else SystemClock()
         options = Options(flush_settlements=bool(self.option("flush_settlements", 0)))
-        self.transport = SqliteTransport(self.job.path, clock=self.clock, options=options)
+        self.transport: Transport = SqliteTransport(self.job.path, clock=self.clock, options=options)
+        if self.option("port", 0):
+            self.transport = find_transport(parse_url(self.url), clock=self.clock)
 
     def option(self, name: str, default: float) -> float:
         """Return what the job says, or the default."""
         return self.job.options.get(name, default)
+
+    @property
+    def url(self) -> str:
+        """Where a bus of this worker's finds the store: in the file, or at the process that serves it."""
+        port = round(self.option("port", 0))
+        return f"tcp://127.0.0.1:{port}?connect_timeout=1s" if port else f"sqlite:///{self.job.path}"
 
     async def open_feed(self) -> Feed:
         """Become a member of the group."""

@@ -18,7 +18,7 @@ from unittest.mock import patch
 from waystation._store import log
 from waystation.transports.sqlite import luggage
 
-from . import obstacles, receivers, senders
+from . import obstacles, receivers, senders, served
 from .worker import LARGE_BYTES, Job, Worker
 
 _PR_SET_PDEATHSIG = 1
@@ -29,6 +29,7 @@ ROLES: dict[str, Callable[[Worker], Coroutine[Any, Any, None]]] = {
         *(senders.produce, senders.flood, senders.outbox),
         *(receivers.consume, receivers.serve, receivers.crawl, receivers.effects),
         *(receivers.poisoned, receivers.hold),
+        served.gate,
         *(obstacles.lock, obstacles.read, obstacles.keep, obstacles.begin, obstacles.migrate),
     )
 }

@@ -21,7 +21,7 @@ from waystation._core.url import parse_url
 from waystation._runtime.resolve import find_transport
 from waystation.testing import VirtualClock
 from waystation.testing.history import Fault, Held, History, Sent
-from waystation.testing.recording import Event, Recorder
+from waystation.testing.recording import Event, Recorder, What
 
 
 def receipt(message: Message) -> Receipt:
@@ -82,6 +82,16 @@ def test_a_delivery_lasts_until_its_settlement_or_the_death_of_its_process() -> 
         Held("c.1", "g", "m", None, 3, 5, 0.0),
         Held("c.2", "g", "m", None, 3, 6, 0.0, "accept", 7),
     )
+
+
+def test_what_was_delivered_together_keeps_its_order_whichever_ended_first() -> None:
+    def event(id_: str, f: What, ns: int) -> Event:
+        return Event(type="ok" if f == "deliver" else "invoke", f=f, proc="c.1", id=id_, group="g", mono_ns=ns)
+
+    together = [event("a", "deliver", 1), event("b", "deliver", 1)]
+    asked = [event("a", "accept", 2), event("b", "accept", 2)]
+    again = [event("b", "deliver", 3)]
+    assert [each.id for each in History.of([*together, *asked, *again]).held] == ["a", "b", "b"]
 
 
 async def test_settlements_are_recorded_with_what_came_of_them(tmp_path: Path) -> None:

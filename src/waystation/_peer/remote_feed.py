@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
+import msgspec
+
 from .._core.delivery import (
     ACCEPT,
+    RELEASE,
     Accept,
     DeadLetter,
     Delivery,
@@ -16,16 +19,19 @@ from .._core.delivery import (
     Settlement,
     first_deliveries,
 )
-from .._core.errors import Disconnected, RemoteProtocolError, SettlementLost, TransportError
+from .._core.errors import Disconnected, RemoteProtocolError, SendRejected, SettlementLost, TransportError
 from .._core.limits import CREDIT_BYTES_MAX, CREDIT_MESSAGES_MAX
 from .._core.message import Message
 from .._core.packed import unpack
 from .._core.ports import Subscription
 from .._core.run import MessageRun
 from .._wire.failures import error_of
-from .._wire.frames import Close, Credit, Deliver, Extend, Failed, Open, Settle
+from .._wire.frames import Answer, Close, Credit, Deliver, Extend, Failed, Open, Result, Settle
 from .._wire.ranges import ranges_of
 from .link import Link
+from .overtaking import Overtaking, Sequences, put_off
+
+_NUMBER = msgspec.msgpack.Decoder(int)
 
 Other: TypeAlias = tuple[int, Literal["retry", "dead", "release"], float, str, str]
 
@@ -52,6 +58,7 @@ class RemoteFeed:
         self.next = 0
         self._upto = 0
         self._early: dict[int, list[Delivery]] = {}
+        self._overtaking = Overtaking(_number)
         self._unsaid_bytes = 0  # of what a reply address got since the server was last told what has come
         self._channel = 0
 
@@ -145,7 +152,7 @@ class RemoteFeed:
         """Keep the leases of deliveries, those that wait here among them."""
         self._check()
         channel = self._channel
-        ranges = ranges_of(_number(delivery) for delivery in (*deliveries, *self._ready))
+        ranges = ranges_of(map(_number, (*deliveries, *self._ready, *self._overtaking.waiting)))
         answer = await self._link.ask(lambda seq, answered: Extend(seq, answered, channel, ranges))
         if isinstance(answer, Failed):
             raise self._lost(answer, deliveries)
@@ -156,8 +163,18 @@ class RemoteFeed:
             return
         self._check()
         accepted, others = sorted_out(outcomes)
+        behind = put_off(outcomes) if others and self._subscription.ordered else set()
         channel = self._channel
-        answer = await self._link.ask(lambda seq, answered: Settle(seq, answered, channel, accepted, others))
+        made = None
+        self._overtaking.ask(behind)
+        try:
+            answer = await self._link.ask(
+                lambda seq, answered: Settle(seq, answered, channel, accepted, others)
+            )
+            made = _made(answer)
+        finally:
+            if behind:
+                self._put_off(behind, made)
         if isinstance(answer, Failed):
             raise self._lost(answer, [delivery for delivery, _ in outcomes])
 
@@ -188,9 +205,38 @@ class RemoteFeed:
         known = self.next - first
         if known < len(deliveries):
             self.next = first + len(deliveries)
-            self._ready += deliveries[known:] if known else deliveries
+            fresh = deliveries[known:] if known else deliveries
+            if self._overtaking:
+                fresh, back = self._overtaking.sort_out(fresh, self.next)
+                self._give_back(back)
+            self._ready += fresh
             if self._is_mailbox:
                 self._unsaid_bytes += sum([len(delivery.body) for delivery in deliveries])
+
+    def _put_off(self, behind: Sequences, made: int | None) -> None:
+        """Take in what was put off, when so many deliveries had been made; None: that is not known."""
+        if self._closed or self._error is not None:
+            self._overtaking = Overtaking(_number)  # what waited is not this feed's any more
+            return
+        below = self.next if made is None else made
+        self._ready, back = self._overtaking.answered(behind, below, self._ready, self.next)
+        self._give_back(back)
+        self._ring()  # there is something, or room for others
+
+    def _give_back(self, deliveries: list[Delivery]) -> None:
+        """Give back, unseen, what has overtaken others."""
+        if not deliveries:
+            return
+        behind = put_off([(delivery, RELEASE) for delivery in deliveries])
+        _, others = sorted_out([(delivery, RELEASE) for delivery in deliveries])
+        channel = self._channel
+
+        def done(answer: Answer | TransportError) -> None:
+            if not isinstance(answer, SendRejected):  # else the session is over, or about to be
+                self._put_off(behind, _made(answer))
+
+        self._overtaking.ask(behind)
+        self._link.request(lambda seq, answered: Settle(seq, answered, channel, [], others), done)
 
     def _ask_for(self, limit: int) -> None:
         """Give credit for what was asked for. A reply address always has some: who asks has bounded that already."""
@@ -242,6 +288,16 @@ def sorted_out(
             assert isinstance(settlement, Release)
             others.append((number, "release", 0.0, "", ""))
     return ranges_of(accepted), others
+
+
+def _made(answer: Answer | TransportError) -> int | None:
+    """Return how many deliveries a channel had made when it settled; None: nobody knows."""
+    if not isinstance(answer, Result):
+        return None
+    try:
+        return _NUMBER.decode(answer.value)
+    except msgspec.MsgspecError:
+        return None
 
 
 def channel_of(delivery: Delivery) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,8 +122,10 @@ class _Reading:
 
     def __init__(self, sent: list[Sent], held: list[Held], faults: list[Fault]) -> None:
         self._sent, self._held, self._faults = sent, held, faults
+        self._ended: list[tuple[int, Held]] = []  # with the number of its delivery
+        self._deliveries = itertools.count()
         self._publishing: dict[str, Event] = {}
-        self._holding: dict[tuple[str | None, str], tuple[Event, Event | None]] = {}
+        self._holding: dict[tuple[str | None, str], tuple[int, Event, Event | None]] = {}
         self._attacks: dict[tuple[str, str], Event] = {}
 
     def read(self, event: Event) -> None:
@@ -134,11 +137,11 @@ class _Reading:
         elif event.f == "deliver":
             where = (event.group, event.id)
             self._end_holding(where, None)  # what was held before was taken back unnoticed
-            self._holding[where] = (event, None)
+            self._holding[where] = (next(self._deliveries), event, None)
         elif event.f in _ENDINGS:
             where = (event.group, event.id)
             if event.type == "invoke":
-                self._holding[where] = (self._holding[where][0], event)
+                self._holding[where] = (*self._holding[where][:2], event)
             else:
                 self._end_holding(where, event)
         elif event.f == "nemesis":
@@ -154,6 +157,9 @@ class _Reading:
             self._end_publish(invoked, None)
         for where in list(self._holding):
             self._end_holding(where, None)
+        self._held += [
+            held for _, held in sorted(self._ended, key=_number)
+        ]  # as delivered, whenever they ended
         for attack in self._attacks.values():
             self._end_attack(attack, attack.mono_ns)
 
@@ -168,10 +174,10 @@ class _Reading:
         )  # fmt: skip
 
     def _end_holding(self, where: tuple[str | None, str], end: Event | None) -> None:
-        begun, asked = self._holding.pop(where, (None, None))
-        if begun is None:
+        if where not in self._holding:
             return
-        self._held.append(
+        number, begun, asked = self._holding.pop(where)
+        held = (
             Held(
                 begun.proc, begun.group or "", begun.id, begun.key, begun.attempt, begun.mono_ns, begun.wall_s,
                 None if asked is None else _as_ending(asked.f),
@@ -181,9 +187,14 @@ class _Reading:
                 begun.expires,
             )
         )  # fmt: skip
+        self._ended.append((number, held))
 
     def _end_attack(self, begun: Event, ended_ns: int) -> None:
         self._faults.append(Fault(begun.err, begun.id, begun.mono_ns, ended_ns))
+
+
+def _number(ended: tuple[int, Held]) -> int:
+    return ended[0]
 
 
 def _as_ending(f: What) -> Ending:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from ..._core.delivery import Delivery, Settlement
+from ..._core.admission import comes_again, sequence_of
+from ..._core.delivery import RELEASE, Delivery, Settlement
 from ..._core.errors import Disconnected, SettlementLost
 from ..._core.limits import BATCH_MESSAGES_MAX, IDLE_POLL_S, LEASE_S, PRIORITY_TURNS_COUNT
 from ..._core.ports import Clock, Subscription
@@ -84,6 +86,7 @@ class GroupFeed:
         self._ready: list[Delivery] = []
         self._leases: list[RangeLease | PendingLease] = []
         self._unread: list[RangeLease] = []
+        self._going_back: list[Delivery] = []
         self._careful = False
         self._turns = itertools.count(1)
         self._due: float | None = None  # when something is due, as far as is known
@@ -127,6 +130,10 @@ class GroupFeed:
         while not self._ready:
             if self._closed:
                 raise Disconnected("this feed is closed")
+            if self._going_back:
+                back, self._going_back = self._going_back, []
+                with suppress(SettlementLost):
+                    await self.settle([(delivery, RELEASE) for delivery in back])
             self._leases = [lease for lease in self._leases if not (lease.ended or lease.lost)]
             if self._should_look():
                 await self._look(limit)
@@ -168,12 +175,27 @@ class GroupFeed:
     async def settle(self, outcomes: Sequence[tuple[Delivery, Settlement]]) -> None:
         """Settle in one transaction, however many messages and ranges."""
         settled = await self._desk.write(
-            partial(self._settle, by_lease(outcomes)), then=self.settled, flush=self._flush
+            partial(self._settle, by_lease(outcomes)),
+            then=lambda settled: self._put_off(settled, outcomes),
+            flush=self._flush,
         )
         check_lost(settled)
 
     def _settle(self, grouped: Grouped) -> Settled:
         return settle(self._desk.connection, grouped, self._now())
+
+    def _put_off(self, settled: Settled, outcomes: Sequence[tuple[Delivery, Settlement]]) -> None:
+        """What was claimed before, and has overtaken a message that comes again, goes back: that one is first.
+
+        It was added to a range that was held; a claim of its own would have seen that its key waits.
+        """
+        if self._ready and self._member.ordered:
+            behind = {sequence_of(delivery) for delivery, settlement in outcomes if comes_again(settlement)}
+            behind.discard(None)
+            if behind:
+                self._going_back += [each for each in self._ready if sequence_of(each) in behind]
+                self._ready = [each for each in self._ready if sequence_of(each) not in behind]
+        self.settled(settled)
 
     def settled(self, settled: Settled) -> None:
         """Bring leases and credit up to what was committed, here or in a transaction."""
