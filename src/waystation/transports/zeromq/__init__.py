@@ -42,6 +42,11 @@ class _Remote(RemoteTransport):
         self._dialler.prepare()
         await super().open()
 
+    async def close(self) -> None:
+        """Let what was sent be answered, and leave nothing behind. May be called twice."""
+        await super().close()
+        await self._dialler.finish()
+
     async def facts(self) -> dict[str, str]:
         """Return what `doctor` prints: what the server says of itself, and what ZeroMQ did here."""
         return {**await super().facts(), **self._dialler.facts()}

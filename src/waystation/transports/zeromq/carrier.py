@@ -31,6 +31,7 @@ class Carrier(asyncio.Transport):
             `ConnectionError` if the peer is gone.
         left: Is called once, when nothing more is sent or heard.
         peer: Who is at the other end, as `get_extra_info("peername")` says it.
+        key: His public key, if it was asked for; as `get_extra_info("peer_key")`.
 
     Attributes:
         stream: Its name.
@@ -44,9 +45,10 @@ class Carrier(asyncio.Transport):
         post: Callable[[bytes], bool],
         left: Callable[[], None],
         peer: object,
+        key: bytes = b"",
         counts: Counts,
     ) -> None:
-        super().__init__({"peername": peer})
+        super().__init__({"peername": peer, "peer_key": key})
         self.stream = stream
         self._line, self._post, self._left, self._counts = line, post, left, counts
         self._loop = asyncio.get_running_loop()

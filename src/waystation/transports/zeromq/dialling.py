@@ -23,7 +23,7 @@ from .counts import Counts
 from .curve import key_pair, use_curve
 from .envelope import HEAD_BYTES, STREAM_BYTES, read_head
 from .options import PeerOptions
-from .sockets import Monitor, Watch, retire, set_up
+from .sockets import Monitor, Retired, Watch, set_up
 
 #: Longer than any connection is tried: `Link` dials again, with a socket of its own.
 _NEVER_MS: Final = 24 * 3600 * 1000
@@ -40,6 +40,7 @@ class Dialler:
         self._addresses = itertools.cycle(options.addresses)
         self._pair: tuple[bytes, bytes] | None = None
         self._zmq: Any = None
+        self._retired: list[Retired] = []
         self.counts = Counts()
 
     def prepare(self) -> None:
@@ -52,6 +53,14 @@ class Dialler:
         self._zmq = import_driver("zmq", extra="zmq")
         if self._options.server_key is not None:
             self._pair = key_pair(self._zmq, self._options.secret_key)
+
+    async def finish(self) -> None:
+        """Wait until connections that were closed have said their last words, and nothing is left of them."""
+        while self._retired:
+            await self._retired.pop().wait()
+
+    def _keep(self, retired: Retired) -> None:
+        self._retired = [*(each for each in self._retired if not each.over), retired]
 
     def facts(self) -> dict[str, str]:
         """Return what `doctor` prints: the library, and what it could not do at once."""
@@ -67,7 +76,7 @@ class Dialler:
         address = next(self._addresses)
         trouble: Disconnected | None = None
         for endpoint in await _endpoints(address):
-            call = _Call(self._zmq, address, self._options.heartbeat_s, self.counts)
+            call = _Call(self._zmq, address, self._options.heartbeat_s, self.counts, self._keep)
             try:
                 if self._pair is not None and self._options.server_key is not None:
                     use_curve(self._zmq, call.socket, self._options.server_key, self._pair)
@@ -105,8 +114,15 @@ async def _endpoints(address: Address) -> list[str]:
 class _Call:
     """One DEALER, and all that there is for its one connection."""
 
-    def __init__(self, zmq: Any, address: Address, heartbeat_s: float, counts: Counts) -> None:
-        self._zmq, self._address, self._counts = zmq, address, counts
+    def __init__(
+        self,
+        zmq: Any,
+        address: Address,
+        heartbeat_s: float,
+        counts: Counts,
+        ended: Callable[[Retired], None],
+    ) -> None:
+        self._zmq, self._address, self._counts, self._ended = zmq, address, counts, ended
         self._context = zmq.Context()
         self.socket = self._context.socket(zmq.DEALER)
         set_up(zmq, self.socket, heartbeat_s=heartbeat_s)
@@ -154,7 +170,7 @@ class _Call:
             if self._watch is not None:
                 self._watch.end()
             self.socket.close()
-            retire(self._context)
+            self._ended(Retired(self._context))
 
     # --- inside ------------------------------------------------------------------------------------------------
 

@@ -43,8 +43,12 @@ class Doorkeeper:
 
 
 def judge(question: Sequence[bytes], keys: frozenset[bytes]) -> list[bytes]:
-    """Answer a question: version, its number, domain, address, identity, mechanism, credentials."""
+    """Answer a question: version, its number, domain, address, identity, mechanism, credentials.
+
+    Who is let in is known by his key from then on: each message of his has it with it.
+    """
     version, number, _, _, _, mechanism, *credentials = question
     known = mechanism == b"CURVE" and len(credentials) == 1 and credentials[0] in keys
-    verdict = [b"200", b"OK"] if known else [b"400", b"this key is not let in"]
-    return [version, number, *verdict, b"", b""]
+    if not known:
+        return [version, number, b"400", b"this key is not let in", b"", b""]
+    return [version, number, b"200", b"OK", credentials[0].hex().encode(), b""]

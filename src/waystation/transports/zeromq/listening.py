@@ -21,7 +21,7 @@ from .curve import key_pair, raw_keys, serve_curve
 from .doorkeeper import Doorkeeper
 from .options import ListenOptions
 from .router import Router
-from .sockets import set_up
+from .sockets import Retired, set_up
 
 _log = logging.getLogger("waystation.peer")
 
@@ -154,7 +154,7 @@ class _Opened:
         if self._doorkeeper is not None:
             self._doorkeeper.end()
         self._socket.close()
-        await asyncio.to_thread(self._context.term)
+        await Retired(self._context).wait()
         _log.info("left %s; %s", self._endpoint, self._counts)
 
 

@@ -23,6 +23,9 @@ _log = logging.getLogger("waystation.peer")
 #: Messages that are taken in one turn of the event loop, before others have theirs.
 _TURN_MESSAGES: Final = 64
 
+#: How often at most the log tells of strangers who are turned away, in seconds: they may be many.
+_TELL_S: Final = 1.0
+
 
 class Router:
     """A bound ROUTER at work. For one event loop.
@@ -40,6 +43,8 @@ class Router:
         ] = []  # their connections are gone; what they said before is still to be read
         self._waiting: set[bytes] = set()  # for room at the high-water mark
         self._begun = 0
+        self._loop = asyncio.get_running_loop()
+        self._told_at = -_TELL_S
         self._idle: asyncio.Future[None] | None = None
         failed = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
         self._failed: int = failed | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -49,7 +54,7 @@ class Router:
     async def finish(self, patience_s: float) -> None:
         """Wait until all streams have ended, for so long."""
         if self._carriers:
-            self._idle = asyncio.get_running_loop().create_future()
+            self._idle = self._loop.create_future()
             await asyncio.wait([self._idle], timeout=patience_s)
 
     def end(self) -> None:
@@ -105,7 +110,7 @@ class Router:
                 self._counts.strange += head.kind != Kind.END
                 return
             if carrier is not None:
-                carrier.lost(ConnectionResetError("the peer has begun anew"))
+                carrier.abort()
             carrier = self._begin(identity, head, frame)
         carrier.received(head, bytes(message[HEAD_BYTES:]))
 
@@ -113,19 +118,20 @@ class Router:
         """Give a peer that begins its carrier."""
         self._monitor.read()  # who had this peer's descriptor before is gone before it has come
         self._begun += 1
-        line = self._accept()
-        # Without the port, which ZeroMQ does not tell: the count keeps peers of one address apart.
-        peer = (_metadata(frame, "Peer-Address") or "a peer", f"#{self._begun}")
+        line, fd = self._accept(), _metadata(self._zmq, frame, self._zmq.SRCFD)
+        address = _metadata(self._zmq, frame, "Peer-Address") or "unknown"
+        if address.startswith("localhost:"):  # of a path: user, group and process follow
+            address = "localhost"
         carrier = Carrier(
             line,
             head.stream,
             post=partial(self._post, identity),
-            left=partial(self._left, identity, head.stream),
-            peer=peer,
+            left=partial(self._left, identity, head.stream, fd),
+            peer=(address, f"#{self._begun}"),  # the port is not told
+            key=(_metadata(self._zmq, frame, "User-Id") or "").encode(),
             counts=self._counts,
         )
         self._carriers[identity] = carrier
-        fd = _metadata(frame, self._zmq.SRCFD)
         if fd is not None:
             self._by_fd[fd] = carrier
         line.connection_made(carrier)
@@ -135,7 +141,11 @@ class Router:
         """Take in what the monitor says."""
         if event & self._failed:
             self._counts.turned_away += 1
-            _log.warning("somebody was turned away before he could say anything: %s", _why(self._zmq, event))
+            if self._loop.time() - self._told_at >= _TELL_S:
+                self._told_at = self._loop.time()
+                _log.warning(
+                    "somebody was turned away before he could say anything: %s", _why(self._zmq, event)
+                )
             return
         carrier = self._by_fd.pop(value, None)
         if carrier is not None:
@@ -159,18 +169,21 @@ class Router:
         self._watch.look()
         return True
 
-    def _left(self, identity: bytes, stream: bytes) -> None:
+    def _left(self, identity: bytes, stream: bytes, fd: int | None) -> None:
         carrier = self._carriers.get(identity)
         if carrier is not None and carrier.stream == stream:
             del self._carriers[identity]
+            if fd is not None and self._by_fd.get(fd) is carrier:
+                del self._by_fd[fd]
         if self._idle is not None and not self._carriers and not self._idle.done():
             self._idle.set_result(None)
 
 
-def _metadata(frame: Any, name: Any) -> Any:
+def _metadata(zmq: Any, frame: Any, name: Any) -> Any:
+    """Return what ZeroMQ knows of a message; None: nothing."""
     try:
         return frame.get(name)
-    except (KeyError, ValueError, OSError):  # as pyzmq and libzmq say that there is none
+    except zmq.ZMQError:
         return None
 
 

@@ -7,6 +7,7 @@ socket has one reader, which is never cancelled.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import struct
 import threading
 from collections.abc import Callable
@@ -43,12 +44,37 @@ def set_up(zmq: Any, socket: Any, *, heartbeat_s: float) -> None:
         socket.setsockopt(option, value)
 
 
-def retire(context: Any) -> None:
-    """End a context whose sockets are closed: last words are given time to leave, and nobody waits for that.
+class Retired:
+    """A context whose sockets are closed: last words are given time to leave, by a thread that waits for that.
 
-    The interpreter does, at its end, for as long as the sockets may linger.
+    The interpreter waits for it too, at its end, for as long as the sockets may linger.
     """
-    threading.Thread(target=context.term, name="waystation-zmq-end").start()
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self._loop = asyncio.get_running_loop()
+        self._told: asyncio.Future[None] = self._loop.create_future()
+        self._thread = threading.Thread(target=self._end, name="waystation-zmq-end")
+        self._thread.start()
+
+    @property
+    def over(self) -> bool:
+        """Whether it is ended."""
+        return self._told.done()
+
+    async def wait(self) -> None:
+        """Wait until it is ended, and the thread too."""
+        await self._told
+        self._thread.join()  # it has nothing left to do
+
+    def _end(self) -> None:
+        self._context.term()
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            self._loop.call_soon_threadsafe(self._tell)
+
+    def _tell(self) -> None:
+        if not self._told.done():
+            self._told.set_result(None)
 
 
 class Watch:
