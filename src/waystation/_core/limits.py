@@ -274,6 +274,13 @@ RESTART_DELAY_S: Final = 0.5
 #: What a supervisor allows a process beyond the time to drain, before it kills it, in seconds.
 KILL_GRACE_S: Final = 3.0
 
+#: How long a bus that stops waits for a medium to take the last settlements, in seconds: what it does not take comes
+#: again.
+LAST_SETTLEMENTS_S: Final = 2.5
+
+#: How long a bus that stops tries to say so to a medium, in seconds: what is not said again is forgotten by itself.
+FAREWELL_S: Final = 1.0
+
 #: How often `--reload` looks at the files, in seconds: 1,000 files take about 5 ms.
 RELOAD_POLL_S: Final = 0.5
 
@@ -371,8 +378,8 @@ ZMQ_WINDOW_BYTES_MAX: Final = 4 * 1024 * 1024
 #: Longest message over ZeroMQ, in bytes: longer ones make others wait, shorter ones cost more than their bytes.
 ZMQ_MESSAGE_BYTES_MAX: Final = 64 * 1024
 
-#: Messages that ZeroMQ queues for one peer in each direction, its high-water mark. What is said meanwhile waits and goes
-#: together, so that a higher mark is no faster; and a stranger can fill it with the longest messages.
+#: Messages that ZeroMQ queues for one peer in each direction, its high-water mark. What is said meanwhile waits and
+#: goes together, so that a higher mark is no faster; and a stranger can fill it with the longest messages.
 ZMQ_HIGH_WATER_MESSAGES_MAX: Final = 64
 
 #: How long last words may take to leave before a socket of ZeroMQ is closed with them, in seconds.
@@ -422,4 +429,5 @@ assert STREAM_AHEAD_BYTES_MAX <= BATCH_BYTES_MAX, "what is ahead may travel in o
 assert WHOLE_BYTES_MAX < PEER_ANSWERS_BYTES_MAX, "the largest answer there is must be possible"
 assert GREETING_BYTES_MAX < FRAME_BYTES_MAX < WHOLE_BYTES_MAX < SERVER_WHOLES_BYTES_MAX
 assert RESUME_S < LEASE_S - LEASE_RENEWAL_S, "what a client held when it was cut off is still its own"
+assert LAST_SETTLEMENTS_S < KILL_GRACE_S
 assert DRAIN_S + KILL_GRACE_S < 30, "Kubernetes kills after 30 s"

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 from .capabilities import Capabilities
 from .delivery import Delivery, SendOutcome, Settlement
 from .errors import ConfigurationError, WaystationError
+from .limits import DRAIN_S
 from .message import Message
 from .topic import check_name, check_pattern, is_reply_address
 
@@ -287,8 +288,8 @@ class Gate(Protocol):
             ConfigurationError: Nobody can listen at the address.
         """
 
-    async def close(self) -> None:
-        """Let clients finish what is under way, and leave. May be called twice."""
+    async def close(self, drain_s: float = DRAIN_S) -> None:
+        """Let clients finish what is under way, for so long, and leave. May be called twice."""
 
 
 @dataclass(frozen=True, slots=True)

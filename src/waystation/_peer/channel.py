@@ -72,7 +72,7 @@ class ServedChannel:
         self._next = self._said = 0  # below `_said` everything was said on the present connection
         self._upto = 0
         self._bytes = 0  # of what a mailbox keeps
-        self._ended = self._choked = False
+        self._ended = self._choked = self._stopped = False
         self._last: Ended | None = None
         self._loop = asyncio.get_running_loop()
         self._prompt = feed if isinstance(feed, PromptFeed) else None
@@ -134,6 +134,15 @@ class ServedChannel:
             self._bell.set()
         else:
             self._take_all(self._prompt)
+
+    def stop(self) -> None:
+        """Take nothing more for a group: the server is about to leave. Replies still come, and settlements."""
+        self._stopped = not self._mailbox
+
+    @property
+    def holds(self) -> bool:
+        """Whether the client has something of a group that it has not settled."""
+        return bool(self.unsettled) and not self._mailbox
 
     def find(self, ranges: Sequence[tuple[int, int]], *, field: str) -> dict[int, Delivery]:
         """Return the deliveries of these numbers that are not settled yet.
@@ -201,7 +210,7 @@ class ServedChannel:
         self._say(self._last)
 
     def _room(self) -> int:
-        if not self._hears() or (self._bytes > CREDIT_BYTES_MAX and self.unsettled):
+        if self._stopped or not self._hears() or (self._bytes > CREDIT_BYTES_MAX and self.unsettled):
             return 0
         room = self._upto - self._next
         most = _UNSETTLED_MESSAGES_MAX - len(self.unsettled)

@@ -253,6 +253,7 @@ class Link(Listener):
         try:
             answer = await future
         except asyncio.CancelledError:
+            pending.done = _nobody
             if pending.frame is not None:
                 self.say(Cancel(pending.frame.seq))
             raise
@@ -260,6 +261,10 @@ class Link(Listener):
             never_said = isinstance(answer, SendRejected) and answer.retryable
             raise Disconnected(str(answer)) if never_said else answer
         return answer
+
+    def tell(self, make: Callable[[int, int], Request]) -> None:
+        """Say a request of whose answer nobody wants to know."""
+        self.request(make, _nobody)
 
     def flush(self) -> None:
         """Let what was said go now, instead of at the end of this turn of the loop."""
@@ -512,7 +517,7 @@ class Link(Listener):
 
     def _is_waited_for(self) -> bool:
         """Whether somebody waits for an answer."""
-        return bool(self._unsaid) or any(each.deadline < math.inf for each in self._said.values())
+        return any(each.done is not _nobody for each in (*self._unsaid, *self._said.values()))
 
     def _check_idle(self) -> None:
         idle = self._idle

@@ -78,7 +78,7 @@ class RemoteFeed:
             answer = await self._link.ask(make)
         except BaseException:
             self._link.remove_channel(channel)
-            self._link.request(lambda seq, answered: Close(seq, answered, channel), lambda _: None)
+            self._link.tell(lambda seq, answered: Close(seq, answered, channel))
             raise
         if isinstance(answer, Failed):
             self._link.remove_channel(channel)
@@ -192,11 +192,15 @@ class RemoteFeed:
         self._ring()
         channel = self._channel
         self._link.remove_channel(channel)
-        if self._error is None:
-            try:
-                await self._link.ask(lambda seq, answered: Close(seq, answered, channel))
-            except TransportError:
-                return  # the session is gone, and everything of it
+        if self._error is not None:
+            return
+        if not self._link.connected:
+            self._link.tell(lambda seq, answered: Close(seq, answered, channel))
+            return
+        try:
+            await self._link.ask(lambda seq, answered: Close(seq, answered, channel))
+        except TransportError:
+            return  # the session is gone, and everything of it
 
     # --- inside ------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ import logging
 import secrets
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .._core.limits import (
     FRAME_BYTES_MAX,
@@ -102,6 +102,7 @@ class PeerServer:
         self._wholes = Wholes(policy.wholes_bytes_max, policy.stall_s)
         self._ending: set[asyncio.Task[None]] = set()
         self._leaving = False
+        self._settled = asyncio.Event()  # something was, while leaving
         times = (
             policy.heartbeat_s / 2,
             policy.greeting_s / 2,
@@ -129,14 +130,19 @@ class PeerServer:
         return len(self._by_line)
 
     async def close(self, drain_s: float) -> None:
-        """Let everybody finish what is under way, for so long; then leave. May be called twice."""
+        """Let everybody finish what is under way, for so long; then leave. May be called twice.
+
+        Nothing more is delivered to groups. Clients settle what they have, and get answers to what they have asked.
+        """
         self._leaving = True
         self._timer.cancel()
         for line in list(self._by_line):
             line.say(GoAway("the server is stopping"))
-        busy = [task for each in self._sessions.values() for task in each.work]
         storing = self._loop.create_task(self._intake.close())
-        await asyncio.wait([*busy, storing], timeout=drain_s)
+        end = self._loop.time() + drain_s
+        await self._let_settle(end)
+        busy = [task for each in self._sessions.values() for task in each.work]
+        await asyncio.wait([*busy, storing], timeout=max(0.0, end - self._loop.time()))
         for line in [*self._strangers, *self._by_line]:
             line.end(Bye("drained", "the server has stopped"))
         for session in list(self._sessions.values()):
@@ -144,6 +150,18 @@ class PeerServer:
         while self._ending:
             await asyncio.wait(self._ending)
         await storing
+
+    async def _let_settle(self, end: float) -> None:
+        """Wait until no client has anything that it has not settled."""
+        for session in self._sessions.values():
+            session.stop(self._settled.set)
+        try:
+            async with asyncio.timeout_at(end):
+                while any(session.holds for session in self._sessions.values()):
+                    self._settled.clear()
+                    await self._settled.wait()
+        except TimeoutError:
+            _log.warning("some clients have not settled what they have; it comes again")
 
     # --- what lines call ---------------------------------------------------------------------------------------
 
@@ -169,6 +187,7 @@ class PeerServer:
         if session is None or session.line is not line:
             return
         session.cut(line)
+        self._settled.set()
         _log.info("process %d on %s is gone: %s", session.pid, session.host, reason)
         done = line.parting is not None and line.parting.code == "done"
         if self._leaving or done or not self._policy.resume_s:
@@ -219,7 +238,7 @@ class PeerServer:
     def _welcome(self, session: Session, *, resumed: bool) -> Welcome:
         return Welcome(
             VERSIONS[1],
-            self._transport.capabilities,
+            replace(self._transport.capabilities, multi_process=True),  # that is what serving is
             session.id,
             resumed,
             session.received,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import msgspec
@@ -103,6 +103,7 @@ class Session:
         self._answers_bytes = 0
         self._answered = 1
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._told: Callable[[], None] = _nobody
         self._looks: set[int] = set()  # requests that only look at something
         self._said_again = False  # whether requests may come that have come before
         self._closed = False
@@ -156,6 +157,17 @@ class Session:
                 failures.append(error)
         if failures:
             raise failures[0]
+
+    def stop(self, told: Callable[[], None]) -> None:
+        """Deliver nothing more for groups; `told` is called whenever something was settled."""
+        self._told = told
+        for channel in self.channels.values():
+            channel.stop()
+
+    @property
+    def holds(self) -> bool:
+        """Whether its client is there and has something that it has not settled."""
+        return self.line is not None and any(channel.holds for channel in self.channels.values())
 
     @property
     def work(self) -> Sequence[asyncio.Task[None]]:
@@ -259,6 +271,7 @@ class Session:
         finally:
             self._tasks.pop(seq, None)
             self._looks.discard(seq)
+            self._told()
 
     def _answer(self, answer: Answer, *, soon: bool = True) -> None:
         size = _size_of(answer)
@@ -416,6 +429,10 @@ class LostHere(SettlementLost):
     def __init__(self, message: str, numbers: Sequence[int]) -> None:
         super().__init__(message)
         self.numbers = numbers
+
+
+def _nobody() -> None:
+    """Nobody wants to know."""
 
 
 def _asks(messages: Sequence[Message]) -> bool:

@@ -249,7 +249,7 @@ class Bus(Sender, Router):
             return await run_until_stopped(self, drain_s)
 
     @asynccontextmanager
-    async def serving(self, listen: str) -> AsyncIterator[str]:
+    async def serving(self, listen: str, *, drain: Duration = DRAIN_S) -> AsyncIterator[str]:
         """Let other processes use this bus's medium: `async with bus.serving("tcp://127.0.0.1:7400"):`.
 
         Connects, if need be. They make a `Bus` of the URL that this yields, and have what its medium has. At the end
@@ -261,14 +261,20 @@ class Bus(Sender, Router):
         Raises:
             ConfigurationError: Nobody can listen there, or it would let in strangers; or the bus has several URLs.
         """
+        drain_s = seconds(drain, name="drain")
         async with AsyncExitStack() as stack:
             if self._connection is None:
                 await stack.enter_async_context(self)
-            yield await stack.enter_async_context(serving(self._only, listen))
+            yield await stack.enter_async_context(serving(self._only, listen, drain_s))
 
-    async def serve(self, listen: str, *, drain: Duration = DRAIN_S) -> None:
-        """Serve, as `serving`, until SIGTERM or SIGINT; a second signal cuts off what clients have begun."""
-        await run_until_stopped(Serving(self, listen), seconds(drain, name="drain"))
+    async def serve(self, listen: str, *, drain: Duration = DRAIN_S) -> int:
+        """Serve, as `serving`, until SIGTERM or SIGINT; a second signal cuts off what clients have begun.
+
+        Returns:
+            0, or 1 if it was cut off.
+        """
+        drain_s = seconds(drain, name="drain")
+        return await run_until_stopped(Serving(self, listen, drain_s), drain_s)
 
     async def release_process(self, pid: int) -> int:
         """Give to others at once what a dead process of this machine held; return how many leases that were.

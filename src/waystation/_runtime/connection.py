@@ -165,9 +165,7 @@ async def connect(
 ) -> AsyncIterator[Connection]:
     """Open the transports; at the end send what waits, let go of what was received, and close them."""
     async with AsyncExitStack() as stack:
-        for transport in transports:
-            await transport.open()
-            stack.push_async_callback(transport.close)
+        await _open_all(transports, stack)
         threads = ThreadPoolExecutor(HANDLER_THREADS_MAX, thread_name_prefix="waystation-handler")
         # Without waiting: a thread cannot be stopped, and whatever was abandoned comes again.
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
@@ -186,6 +184,16 @@ async def connect(
         connection = Connection(runtime, routes, transports)
         stack.push_async_callback(connection.close)
         yield connection
+
+
+async def _open_all(transports: Sequence[Transport], stack: AsyncExitStack) -> None:
+    """Open transports together: one may listen where another program waits to connect before it listens itself."""
+    for transport in transports:
+        stack.push_async_callback(transport.close)
+    opened = await asyncio.gather(*(transport.open() for transport in transports), return_exceptions=True)
+    for failure in opened:
+        if failure is not None:
+            raise failure
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from typing import Any
 from .._core.delivery import Delivery
 from .._core.duration import seconds
 from .._core.errors import SettlementLost, TransportError
-from .._core.limits import CREDIT_MESSAGES_MAX, DRAIN_SETTLE_ATTEMPTS_MAX
+from .._core.limits import CREDIT_MESSAGES_MAX, DRAIN_SETTLE_ATTEMPTS_MAX, LAST_SETTLEMENTS_S
 from .._core.liveness import Sight
 from .._core.ports import Transport
 from .._core.prefetch import Prefetch
@@ -196,7 +196,11 @@ class Consumer:
             self._results.release(self._lanes.take_all())
             self._draining = True
             self._to_settle.ring()
-            await asyncio.wait([settle])
+            _, late = await asyncio.wait([settle], timeout=LAST_SETTLEMENTS_S)
+            if late:
+                _log.warning(
+                    "%s: the last settlements were not taken; their messages come again", self.spec.name
+                )
         finally:
             for task in (*self._lane_tasks, settle, send, leases):
                 await _end(task)

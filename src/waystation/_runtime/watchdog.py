@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from .._core.inspection import GroupInfo, Inspector, MemberInfo, Roster
-from .._core.limits import MEMBER_RENEWAL_S, WATCH_LOOKS_COUNT
+from .._core.limits import FAREWELL_S, MEMBER_RENEWAL_S, WATCH_LOOKS_COUNT
 from .._core.liveness import Backlog, Health, SubscriptionHealth, Watch, backlog_of, health_of
 from .._core.ports import Clock, Transport
 from .._core.retry import describe
@@ -38,7 +38,11 @@ class Watchdog:
         """Stop watching, and tell the media that nobody is served any more."""
         self._task.cancel()
         await asyncio.wait([self._task])
-        await self._announce({})
+        try:
+            async with asyncio.timeout(FAREWELL_S):
+                await self._announce({})
+        except TimeoutError:
+            _log.debug("a medium that is away is not told that nobody is served any more")
 
     def health(self) -> Health:
         """What is known now, without asking any medium: what it said at the last look counts."""

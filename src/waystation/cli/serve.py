@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from waystation._core.exitcode import ExitCode
+
 from .logs import LogFormat, LogLevel, log_to_stderr
 from .run import loops
 from .target import bus_at
@@ -42,4 +44,5 @@ def serve(
     log_to_stderr(log_level, log_format)
     bus = bus_at(url)
     with asyncio.Runner(loop_factory=loops()) as runner:
-        runner.run(bus.serve(listen))
+        forced = runner.run(bus.serve(listen))
+    raise typer.Exit(ExitCode.ABANDONED if forced else ExitCode.OK)
