@@ -32,6 +32,7 @@ faults: .venv/tools ## kill processes, cut the power and fill disks for half an 
 	WAYSTATION_TIER=faults $(BIN)/python -m pytest --quiet $(ENUMERATIONS)
 	$(PIP) install --only-binary atheris 'atheris>=3' || true  # not on each system; without it fuzzing is left out
 	$(BIN)/python -m tests.fuzz --seconds 60
+	$(BIN)/python -m tests.fuzz --target peer --seconds 60
 
 soak: .venv/tools ## the same for 8 hours
 	$(BIN)/python -m tests.faults --tier soak $(ARGS)

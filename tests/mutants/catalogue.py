@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from .elsewhere import ELSEWHERE
 from .engine import ENGINE
+from .peer import PEER
 from .wire import WIRE
 
-MUTANTS = (*ENGINE, *ELSEWHERE, *WIRE)
+MUTANTS = (*ENGINE, *ELSEWHERE, *WIRE, *PEER)
 
 #: Known faults, and the names of the mutants that have them here.
 KNOWN: dict[str, tuple[str, ...]] = {
