@@ -86,7 +86,9 @@ def test_a_delivery_lasts_until_its_settlement_or_the_death_of_its_process() -> 
 
 def test_what_was_delivered_together_keeps_its_order_whichever_ended_first() -> None:
     def event(id_: str, f: What, ns: int) -> Event:
-        return Event(type="ok" if f == "deliver" else "invoke", f=f, proc="c.1", id=id_, group="g", mono_ns=ns)
+        return Event(
+            type="ok" if f == "deliver" else "invoke", f=f, proc="c.1", id=id_, group="g", mono_ns=ns
+        )
 
     together = [event("a", "deliver", 1), event("b", "deliver", 1)]
     asked = [event("a", "accept", 2), event("b", "accept", 2)]

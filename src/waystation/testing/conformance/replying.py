@@ -83,7 +83,9 @@ class Replying(Suite):
                 await until(lambda: talk.bus.late_replies == talk.over == talk.begun, "each was too late")
             await talk.silence()
             assert await talk.bus.request(_echo, "in time") == "in time"
-            assert len(asyncio.all_tasks()) <= tasks + 4  # who reads the replies, here and at a server on this loop
+            assert (
+                len(asyncio.all_tasks()) <= tasks + 4
+            )  # who reads the replies, here and at a server on this loop
 
     @rule(30)
     async def test_c30_a_streamed_reply_is_whole_and_in_order(self) -> None:
