@@ -194,9 +194,8 @@ async def test_answers_are_read_again_after_the_transport_failed(caplog: pytest.
         await desk._reading._feed.close()
         await s.clock.advance(1)
         assert await s.bus.request(quotes, Ask("milk")) == Price(4.0)
-    assert [record.levelname for record in caplog.records if record.name == "waystation.requests"] == [
-        "WARNING"
-    ]
+    told = [record for record in caplog.records if record.name == "waystation.requests"]
+    assert len([record for record in told if record.levelno >= logging.WARNING]) == 1, "once, not at each try"
 
 
 # --- callbacks
