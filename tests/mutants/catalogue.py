@@ -58,5 +58,5 @@ ABSENT: dict[str, str] = {
     "copy to the dead letters without confirmation": "brokers; here it is one transaction with the settlement",
     "ack before the copy to the dead letters": "brokers; here it is one transaction with the settlement",
     "MAXLEN trim with groups": "Redis; its like here: retention deletes what another group has not settled",
-    "ROUTER_MANDATORY off": "ZeroMQ",
+    "ROUTER_MANDATORY off": "ZeroMQ, where it is on; what it would drop, the numbers of a session find all the same",
 }
