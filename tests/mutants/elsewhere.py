@@ -99,7 +99,7 @@ RUNTIME = (
         "_runtime/intake.py",
         "        return not (valve.paused or (valve.probing and (len(deliveries) > 1 or self.unsettled > 0)))",
         "        return True",
-        ("tests/runtime/test_valve.py::test_a_handler_can_be_paused_and_resumed_by_hand",),
+        ("tests/runtime/test_valve.py::test_what_arrives_while_a_paused_subscription_waits_is_given_back",),
     ),
     Mutant(
         "a retry without budget is not put off",

@@ -20,8 +20,10 @@ from waystation import (
     Transaction,
 )
 from waystation.testing import VirtualClock
+from waystation.testing.embedded import EmbeddedBus
+from waystation.transports.memory import MemoryTransport
 
-from .shop import Bill, Order, Wish, a_bus, consumers, dead, group, orders, until
+from .shop import Bill, Faults, FaultyTransport, Order, Wish, a_bus, consumers, dead, group, orders, until
 
 BREAKER = CircuitBreaker(failures=3, window=60, pause=30)
 
@@ -218,6 +220,25 @@ async def test_a_handler_can_be_paused_and_resumed_by_hand() -> None:
         await clock.advance(5)
         assert calls == list(range(6)), "what arrives while it waits is given back"
         assert (await group(bus, "billing")).lag == 1
+
+
+async def test_what_arrives_while_a_paused_subscription_waits_is_given_back() -> None:
+    clock, calls = VirtualClock(), list[int]()
+    medium = MemoryTransport(clock)
+    bus = EmbeddedBus.over(FaultyTransport(medium, Faults()), clock=clock)  # its feeds must be waited for
+
+    @bus.subscribe(orders, group="billing")
+    async def charge(order: Order) -> None:
+        calls.append(order.number)
+
+    async with bus.running():
+        await clock.advance(0)
+        bus.pause(charge)
+        await bus.publish(orders, Order(7))
+        await clock.advance(5)
+        assert calls == []
+        (found,) = await medium.groups()
+        assert (found.ready, found.in_flight) == (1, 0)
 
 
 async def test_what_does_not_run_cannot_be_paused() -> None:
