@@ -30,7 +30,10 @@ async def main() -> int:
 
         async with Stage({"SHOP_STORE": store}) as stage:
             server = await serve()
-            await stage.start("worker", "waystation.cli", "run", "examples.served.worker:bus")
+            worker = await stage.start("worker", "waystation.cli", "run", "examples.served.worker:bus")
+            await worker.until(
+                "running"
+            )  # else the producer, which is quick, may be done before there is a table
             producer = await stage.start("producer", "examples.served.producer")
             await producer.until("100 orders")
             say("the server is stopped and started again, while both are at work")
