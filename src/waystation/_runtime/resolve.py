@@ -14,7 +14,13 @@ from .._core.url import TransportURL, did_you_mean, parse_url
 
 #: Where the schemes of this package live. Each module has `transport(url, *, clock)`.
 _OURS: Mapping[str, str] = {
+    "amqp": "waystation.transports.amqp",
+    "amqps": "waystation.transports.amqp",
+    "kafka": "waystation.transports.kafka",
     "memory": "waystation.transports.memory",
+    "nats": "waystation.transports.nats",
+    "redis": "waystation.transports.redis",
+    "rediss": "waystation.transports.redis",
     "sqlite": "waystation.transports.sqlite",
     "tcp": "waystation.transports.tcp",
     "unix": "waystation.transports.tcp",
