@@ -1,13 +1,15 @@
-"""`VirtualClock`: time passes when the test says so."""
+"""`VirtualClock`: time passes when the test says so. `ScaledClock`: it passes faster."""
 
 import asyncio
 import contextlib
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waystation.testing import VirtualClock
+from waystation import ConfigurationError
+from waystation.testing import ScaledClock, VirtualClock
 
 
 async def test_nothing_happens_until_time_passes() -> None:
@@ -74,3 +76,35 @@ async def test_to_advance_by_a_delay_is_enough_for_it(delays: list[float]) -> No
         assert task.done()
         assert clock.time() == pytest.approx(due, abs=2e-6)
         assert clock.time() >= due
+
+
+async def test_a_scaled_clock_waits_for_so_much_less() -> None:
+    clock, began = ScaledClock(1000, now=500.0), time.monotonic()
+    assert clock.time() == pytest.approx(500.0, abs=100)
+    await clock.advance(50)
+    assert clock.time() >= 550
+    assert time.monotonic() - began < 5
+    before = clock.monotonic()
+    await clock.sleep(0)
+    await clock.sleep(10)
+    assert clock.monotonic() - before >= 10
+
+
+async def test_what_a_scaled_clock_puts_off_is_never_early_and_can_be_cancelled() -> None:
+    clock, happened = ScaledClock(1000), list[float]()
+    due = clock.monotonic() + 20
+    clock.call_later(20, lambda: happened.append(clock.monotonic()))
+    clock.call_later(10, lambda: happened.append(0)).cancel()
+    await clock.advance(30)
+    (when,) = happened
+    assert when >= due
+
+
+def test_a_scaled_clock_begins_now_unless_told() -> None:
+    assert ScaledClock(1).time() == pytest.approx(time.time(), abs=5)
+
+
+@pytest.mark.parametrize("speed", [0, -1, float("nan")])
+def test_a_clock_that_stands_still_or_goes_back_is_refused(speed: float) -> None:
+    with pytest.raises(ConfigurationError, match="must be over 0"):
+        ScaledClock(speed)

@@ -1,1 +1,1 @@
-"""What the gates to brokers share: how a message looks to a client that never heard of Waystation, and what brokers lack."""
+"""What the gates to brokers share: how a message looks to a plain client, and what brokers lack."""

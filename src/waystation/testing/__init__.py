@@ -1,5 +1,5 @@
-"""Tools for tests: a clock that moves by hand, and the suite that a transport must pass (`.conformance`)."""
+"""Tools for tests: clocks that are moved or run faster, and the suite that a transport must pass (`.conformance`)."""
 
-from .clock import VirtualClock
+from .clock import ScaledClock, VirtualClock
 
-__all__ = ["VirtualClock"]
+__all__ = ["ScaledClock", "VirtualClock"]

@@ -11,7 +11,7 @@ from waystation import Delivery, Message, RetryPolicy
 from ..._core.delivery import Receipt
 from ..._core.errors import TransportError
 from ..._core.ports import Subscription, Topology
-from ..clock import VirtualClock
+from ..clock import MovableClock
 from ..embedded import EmbeddedBus
 from .rules import rule
 from .world import GROUP, PATIENCE_S, TOPIC, Suite, ids, until
@@ -180,7 +180,7 @@ class Leaving(Suite):
             assert message.traceparent == _TRACE
         assert len({message.id for message in seen}) == 2
 
-    def bus(self) -> tuple[EmbeddedBus, VirtualClock]:
+    def bus(self) -> tuple[EmbeddedBus, MovableClock]:
         """Make a bus on the transport, and its clock."""
         clock = self.clock()
         return EmbeddedBus.over(self.make(clock), clock=clock), clock

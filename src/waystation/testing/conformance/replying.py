@@ -14,7 +14,7 @@ from waystation import Endpoint, RequestFailed, RequestTimeout, StreamEndpoint
 
 from ..._core.delivery import ACCEPT
 from ..._core.ports import Feed, Subscription
-from ..clock import VirtualClock
+from ..clock import MovableClock
 from ..embedded import EmbeddedBus
 from .rules import rule
 from .world import PATIENCE_S, Suite, until
@@ -38,7 +38,7 @@ class _Talk:
     """A bus that answers itself."""
 
     bus: EmbeddedBus
-    clock: VirtualClock
+    clock: MovableClock
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
     begun: int = 0
     over: int = 0

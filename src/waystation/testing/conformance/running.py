@@ -13,7 +13,7 @@ import pytest
 from waystation import RetryPolicy
 
 from ..._core.message import Message
-from ..clock import VirtualClock
+from ..clock import MovableClock
 from ..embedded import EmbeddedBus
 from .rules import rule
 from .world import GROUP, PATIENCE_S, TOPIC, Suite
@@ -147,7 +147,7 @@ class Running(Suite):
     @asynccontextmanager
     async def handling(
         self, retry: RetryPolicy, *, jitter: float = 0.0
-    ) -> AsyncIterator[tuple[EmbeddedBus, VirtualClock, Callable[[Callable[[_Order], None]], object]]]:
+    ) -> AsyncIterator[tuple[EmbeddedBus, MovableClock, Callable[[Callable[[_Order], None]], object]]]:
         """Give a bus on the transport, its clock, and what declares a plain function as the handler of orders."""
         clock = self.clock()
         bus = EmbeddedBus.over(self.make(clock), clock=clock, jitter=jitter)
@@ -161,7 +161,7 @@ class Running(Suite):
         yield bus, clock, handle
 
 
-async def _pass(clock: VirtualClock, until: Callable[[], bool], *, seconds: float = 120.0) -> None:
+async def _pass(clock: MovableClock, until: Callable[[], bool], *, seconds: float = 120.0) -> None:
     """Let time pass until something holds, or for so many virtual seconds."""
     for _ in range(round(seconds / _STEP_S)):
         if until():

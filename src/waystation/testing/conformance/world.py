@@ -15,7 +15,7 @@ from ..._core.delivery import ACCEPT, Delivery, Receipt
 from ..._core.inspection import GroupInfo, Inspector
 from ..._core.message import Message
 from ..._core.ports import Clock, Feed, Start, Subscription, Topology, Transport
-from ..clock import VirtualClock
+from ..clock import MovableClock, VirtualClock
 from ..embedded import EmbeddedBus
 from .rules import check_marked
 
@@ -32,7 +32,7 @@ _LOOK_S = 0.005
 class World:
     """An open transport in the hands of a test."""
 
-    def __init__(self, transport: Transport, clock: VirtualClock) -> None:
+    def __init__(self, transport: Transport, clock: MovableClock) -> None:
         self.transport = transport
         self.clock = clock
         self._numbers = itertools.count(1)
@@ -167,7 +167,7 @@ class Suite:
         """Keep up what a test needs around it, such as a server, on the event loop of the test; here: nothing."""
         yield
 
-    def clock(self) -> VirtualClock:
+    def clock(self) -> MovableClock:
         """Return the clock of a test that brings none: a new one, unless what is around it has one already."""
         return VirtualClock()
 
@@ -177,7 +177,7 @@ class Suite:
         return self.make(VirtualClock()).capabilities
 
     @asynccontextmanager
-    async def world(self, *, clock: VirtualClock | None = None) -> AsyncIterator[World]:
+    async def world(self, *, clock: MovableClock | None = None) -> AsyncIterator[World]:
         """Open a transport."""
         clock = clock or self.clock()
         async with AsyncExitStack() as stack:
