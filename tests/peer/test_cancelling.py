@@ -19,8 +19,8 @@ async def test_a_question_taken_back_in_the_same_breath_has_its_answer() -> None
         assert link is not None
         answer: asyncio.Future[Answer | Exception] = asyncio.get_running_loop().create_future()
         pending = link.request(partial(_call, "topics", Nothing()), answer.set_result)
-        assert pending.frame is not None
-        link.say(Cancel(pending.frame.seq))
+        assert pending.seq
+        link.say(Cancel(pending.seq))
         async with asyncio.timeout(PATIENCE_S):
             assert isinstance(await answer, Failed | Result)
         assert await remote.topics() == []

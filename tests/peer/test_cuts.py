@@ -198,7 +198,7 @@ async def give_up(remote: RemoteTransport, message: Message) -> list[SendOutcome
     assert link is not None
     told: asyncio.Future[list[SendOutcome]] = asyncio.get_running_loop().create_future()
     remote.post([message], lambda outcomes: told.set_result(list(outcomes)))
-    (pending,) = link._said.values()
+    (pending,) = link._ledger._said.values()
     pending.deadline = 0.0
     async with asyncio.timeout(PATIENCE_S):
         return await told

@@ -36,7 +36,7 @@ def test_a_transport_from_elsewhere_joins_by_an_entry_point(monkeypatch: pytest.
     monkeypatch.setattr(EntryPoint, "load", lambda _: pigeon)
     found: Any = find_transport(parse_url("pigeon://loft"), clock=VirtualClock())
     assert found == "a transport to pigeon://loft"
-    with pytest.raises(ConfigurationError, match="memory://, pigeon://, sqlite://"):
+    with pytest.raises(ConfigurationError, match="nats://, pigeon://, redis://"):
         find_transport(parse_url("x://y"), clock=VirtualClock())
 
 

@@ -12,10 +12,13 @@ from waystation._core.capabilities import Capabilities
 from waystation._core.delivery import Durability
 from waystation._core.message import Message
 from waystation._core.packed import Packed, pack
+from waystation._core.question import Reply
 from waystation._core.run import MessageRun
 from waystation._wire.connection import Connection
 from waystation._wire.frames import (
     CODES,
+    Answers,
+    Ask,
     Bye,
     Call,
     Cancel,
@@ -42,6 +45,8 @@ from waystation._wire.states import Role
 MESSAGE = Message("m-1", "orders.placed", b'{"id":7}', "anna", {"tenant": "blue"}, type="Order", time=5.0)
 RUN = MessageRun(Message("", "orders.placed", b"", type="Order"), ["m-1", "m-2"], [b"1", b""], ["anna", None])
 
+QUESTION = Message("m-3", "prices.quote", b'{"sku":"tea"}', reply_to="_reply.ab12", expires_at=9.0)
+
 #: One frame of each type, with something in every field.
 EXAMPLES: tuple[Frame, ...] = (
     Hello("waystation", (1, 1), ["later"], "shop", "host-1", 4711, "s3cret", b"\x01\x02", 7, [(3, 90)], 2.5),
@@ -65,6 +70,8 @@ EXAMPLES: tuple[Frame, ...] = (
     Result(8, msgspec.Raw(b"\x93\x01\x02\x03")),
     Failed(9, "MessageTooLarge", "too large", {"size_bytes": "9"}, [4, 5]),
     Cancel(8),
+    Ask(9, 6, [QUESTION]),
+    Answers([9, 10], [Reply(b'{"price":5}', "application/json"), Reply(b"", "application/json", "sold out")]),
     Open(10, 7, 3, "orders.*", "billing", False, True),
     Credit(3, 90, 490),
     Deliver(3, 90, pack(RUN), [1, 2], {1: "the checksum is wrong"}),
@@ -148,11 +155,20 @@ def _deliveries(draw: st.DrawFn) -> Deliver:
     return Deliver(1, 90, batch, attempts, draw(st.dictionaries(st.integers(0, 3), _WORDS)))
 
 
+@st.composite
+def _answers(draw: st.DrawFn) -> Answers:
+    """Answers, one for each question."""
+    replies = draw(st.lists(_values(msgspec.inspect.type_info(Reply)), max_size=3))
+    return Answers([draw(st.integers(0, 2**63 - 1)) for _ in replies], replies)
+
+
 def _values(kind: Any) -> st.SearchStrategy[Any]:
     """What fits a type, as msgspec describes types: what a frame allows is written down once."""
     match kind:
-        case msgspec.inspect.StructType(cls=cls) if cls in (Packed, Deliver):
-            return _packed() if cls is Packed else _deliveries()
+        case msgspec.inspect.StructType(cls=cls) if cls in (Packed, Deliver, Answers):
+            made: dict[Any, Any] = {Packed: _packed, Deliver: _deliveries, Answers: _answers}
+            found: st.SearchStrategy[Any] = made[cls]()
+            return found
         case msgspec.inspect.StructType() | msgspec.inspect.DataclassType():
             return st.builds(kind.cls, **{field.name: _values(field.type) for field in kind.fields})
         case msgspec.inspect.IntType():
@@ -163,7 +179,7 @@ def _values(kind: Any) -> st.SearchStrategy[Any]:
         case msgspec.inspect.TupleType():
             return st.tuples(*map(_values, kind.item_types))
         case msgspec.inspect.ListType():
-            return st.lists(_values(kind.item_type), max_size=3)
+            return st.lists(_values(kind.item_type), min_size=kind.min_length or 0, max_size=3)
         case msgspec.inspect.DictType():
             return st.dictionaries(_values(kind.key_type), _values(kind.value_type), max_size=3)
         case msgspec.inspect.UnionType():

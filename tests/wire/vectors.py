@@ -69,6 +69,8 @@ BAD: dict[str, bytes] = {
     "attempts that do not belong to the messages": written(
         34, msgspec.msgpack.encode([1, 0, [[], ["", "t", b""], ["m-1"], [b"x"]], [1, 1]])
     ),
+    "no question at all": written(22, msgspec.msgpack.encode([1, 1, []])),
+    "answers that do not belong to the questions": written(23, msgspec.msgpack.encode([[1, 2], [[b"x"]]])),
     "a settlement of an unknown kind": written(
         36, msgspec.msgpack.encode([1, 1, 1, [], [[0, "burn", 0.0, "", ""]]])
     ),

@@ -16,6 +16,7 @@ from .delivery import Delivery, SendOutcome, Settlement
 from .errors import ConfigurationError, WaystationError
 from .limits import DRAIN_S
 from .message import Message
+from .question import Reply, Told
 from .topic import check_name, check_pattern, is_reply_address
 
 Start: TypeAlias = Literal["earliest", "new"] | int | datetime
@@ -143,6 +144,25 @@ class PromptFeed(Protocol):
 
 
 @runtime_checkable
+class AnsweringFeed(Protocol):
+    """A feed to which questions can come that lie in no log. It is a `Feed`, too.
+
+    Such a question has no lease. It ends by `answer`, or is settled as every delivery is: what is not accepted goes the
+    way of all messages from then on.
+    """
+
+    def offer(self, take: Callable[[Delivery], bool], /) -> None:
+        """Offer questions to a function as they come: it says whether it takes one, and must not raise."""
+
+    def answer(self, delivery: Delivery, reply: Reply, /) -> bool:
+        """Answer a question, which is settled by that.
+
+        False: it did not come this way, or nobody listens here any more: the answer has to go to its reply address,
+        as a message, and the delivery is still to be settled.
+        """
+
+
+@runtime_checkable
 class AbandonableFeed(Protocol):
     """A feed that can be held for somebody else, who may die. It is a `Feed`, too."""
 
@@ -248,6 +268,29 @@ class Posting(Protocol):
             done: Called once with one outcome per message, in order, whose durability then holds: before this
                 returns, or later from the event loop. It always is, within `SEND_TIMEOUT_S` and before `close`
                 returns: with `SendRejected` for what never left, `SendUnconfirmed` for what was not confirmed.
+        """
+
+
+class Asked(Protocol):
+    """A question that was asked and is not answered."""
+
+    def leave(self) -> None:
+        """Do not wait here: `done` is called with a receipt at once, and the answer will go to the reply address."""
+
+
+@runtime_checkable
+class Asking(Protocol):
+    """A transport that may take a question straight to a responder who is there and has a hand free."""
+
+    def ask(self, question: Message, done: Callable[[Told], None], /) -> Asked | None:
+        """Ask. Raises nothing. A question for which nobody has a hand free is sent, as `Transport.send` does.
+
+        Args:
+            question: With the address to which the answer goes if it goes as a message.
+            done: Called once, before this returns or later from the event loop, as in `Posting.post`.
+
+        Returns:
+            The question, while it can be left; None: it cannot, and `done` is called soon whoever answers when.
         """
 
 

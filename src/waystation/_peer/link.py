@@ -1,4 +1,4 @@
-"""`Link`: a client's session with a server: it numbers requests, keeps them until they are answered, and comes back.
+"""`Link`: a client's session with a server: it dials, greets, hears, and comes back. What was asked is in its `Ledger`.
 
 A cut is nobody's fault and nobody's business: the link dials again, says which session it was, and says again what the
 server has not had. The server says again what was not acknowledged. So an outcome that a cut made unknown becomes
@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import os
 import random
 import socket
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeAlias
 
@@ -26,24 +24,24 @@ from .._core.errors import (
     Disconnected,
     ProtocolError,
     Refused,
-    RemoteProtocolError,
     SendRejected,
     TransportError,
 )
 from .._core.limits import (
     GREETING_S,
     HEARTBEAT_S,
-    PEER_REQUESTS_MAX,
-    PEER_SEND_BYTES_MAX,
     RECONNECT_DELAY_S_MAX,
     RECONNECT_FIRST_DELAY_S,
     SEND_TIMEOUT_S,
 )
+from .._core.message import Message
 from .._wire.failures import error_of
 from .._wire.frames import (
+    ASKING,
     PROTOCOL,
     VERSIONS,
     Answer,
+    Answers,
     Bye,
     Cancel,
     Credit,
@@ -59,6 +57,7 @@ from .._wire.frames import (
     Welcome,
 )
 from .._wire.states import Role
+from .ledger import Done, DoneAsking, Ledger, Pending, nobody
 from .line import Line, Listener, printable
 
 _log = logging.getLogger("waystation.peer")
@@ -72,8 +71,6 @@ _BLAMES = ("protocol", "limit", "replaced")
 Dial: TypeAlias = Callable[[Callable[[], Line]], Awaitable[Line]]
 """Connects a new line, made by the function given, to a server: the next address at each call. Raises `Disconnected` in
 a sentence, or `Refused` if trying again is no use."""
-
-Done: TypeAlias = Callable[[Answer | TransportError], object]
 
 
 class Channel(Protocol):
@@ -95,34 +92,13 @@ class Channel(Protocol):
         """Nothing more comes."""
 
 
-class Pending:
-    """A request that waits for its answer.
-
-    Attributes:
-        make: Makes its frame, of its number and of `answered`.
-        repeatable: Whether it may be said again in another session.
-        size: Bytes that it adds to what waits.
-        frame: What was said; None: nothing yet, so that it certainly did not happen.
-        deadline: When nobody waits for it any more, by the event loop's clock. Its number stays taken until it is
-            answered: a session that misses one would wait for it for ever.
-    """
-
-    __slots__ = ("deadline", "done", "frame", "make", "repeatable", "size")
-
-    def __init__(
-        self, make: Callable[[int, int], Request], done: Done, *, repeatable: bool, size: int, deadline: float
-    ) -> None:
-        self.make, self.done, self.repeatable, self.size = make, done, repeatable, size
-        self.frame: Request | None = None
-        self.deadline = deadline
-
-
 class Link(Listener):
     """One session, from the client's side. For one event loop; `open` and `close` once each.
 
     Attributes:
         capabilities: What the server gives, once it has said so.
         server: What it says it is.
+        takes_questions: Whether it takes questions straight to responders.
     """
 
     def __init__(
@@ -139,14 +115,10 @@ class Link(Listener):
         self._loop = asyncio.get_running_loop()
         self.capabilities: Capabilities | None = None
         self.server = ""
-        self._line: Line | None = None
+        self.takes_questions = False
+        self._ledger = Ledger()
         self._greeting: asyncio.Future[None] | None = None
         self._session = b""
-        self._next = 1
-        self._said: dict[int, Pending] = {}
-        self._unsaid: deque[Pending] = deque()
-        self._bytes = 0
-        self._requests_max, self._bytes_max = PEER_REQUESTS_MAX, PEER_SEND_BYTES_MAX
         self._channels: dict[int, Channel] = {}
         self._channel = 0
         self._beat_s, self._advice = heartbeat_s, advice
@@ -162,6 +134,10 @@ class Link(Listener):
     def connected(self) -> bool:
         """Whether there is a connection now."""
         return self._line is not None
+
+    @property
+    def _line(self) -> Line | None:
+        return self._ledger.line
 
     async def open(self, timeout_s: float) -> None:
         """Connect.
@@ -180,20 +156,20 @@ class Link(Listener):
 
     async def close(self, patience_s: float) -> None:
         """Wait until what was asked for is answered, for so long, and leave. May be called twice."""
-        if not self._closed and self._is_waited_for():
+        if not self._closed and self._ledger.is_waited_for:
             self._idle = self._loop.create_future()
             try:
                 async with asyncio.timeout(patience_s):
                     await self._idle
             except TimeoutError:
-                _log.warning("%s: left with %d requests unanswered", self._place, len(self._said))
+                _log.warning("%s: left with %d requests unanswered", self._place, len(self._ledger))
         self._closed = True
         if self._dialling is not None:
             self._dialling.cancel()
             await asyncio.wait([self._dialling])
         if self._ticking is not None:
             self._ticking.cancel()
-        line, self._line = self._line, None
+        line, self._ledger.line = self._line, None
         if line is not None:
             line.end(Bye("done"))
         self._drop_all(Disconnected(f"the connection to {self._place} was closed"))
@@ -217,16 +193,17 @@ class Link(Listener):
             repeatable: Whether it may be said again when the server has forgotten the session.
             size: Bytes that it adds to what waits.
         """
-        pending = Pending(
-            make, done, repeatable=repeatable, size=size, deadline=self._loop.time() + timeout_s
-        )
+        if not self._closed:
+            return self._ledger.request(make, done, repeatable=repeatable, size=size, timeout_s=timeout_s)
+        self._loop.call_soon(done, SendRejected(f"the connection to {self._place} was closed"))
+        return Pending(make, done, deadline=0.0)
+
+    def question(self, question: Message, done: DoneAsking) -> None:
+        """Ask a question, for a server that `takes_questions`; `done` as of `request`, or with the reply itself."""
         if self._closed:
             self._loop.call_soon(done, SendRejected(f"the connection to {self._place} was closed"))
-        elif self._unsaid or not self._has_room(pending):
-            self._unsaid.append(pending)
         else:
-            self._say(pending)
-        return pending
+            self._ledger.ask(question, done)
 
     async def ask(
         self,
@@ -253,9 +230,9 @@ class Link(Listener):
         try:
             answer = await future
         except asyncio.CancelledError:
-            pending.done = _nobody
-            if pending.frame is not None:
-                self.say(Cancel(pending.frame.seq))
+            pending.done = nobody
+            if pending.seq:
+                self.say(Cancel(pending.seq))
             raise
         if isinstance(answer, TransportError):
             never_said = isinstance(answer, SendRejected) and answer.retryable
@@ -264,7 +241,7 @@ class Link(Listener):
 
     def tell(self, make: Callable[[int, int], Request]) -> None:
         """Say a request of whose answer nobody wants to know."""
-        self.request(make, _nobody)
+        self.request(make, nobody)
 
     def flush(self) -> None:
         """Let what was said go now, instead of at the end of this turn of the loop."""
@@ -295,8 +272,10 @@ class Link(Listener):
                 channel = self._channels.get(frame.channel)
                 if channel is not None:
                     channel.deliver(frame)
+            elif isinstance(frame, Answers):
+                self._ledger.answers(frame)
             elif isinstance(frame, (Sent, Result, Failed)):
-                self._answer(frame)
+                self._ledger.answer(frame)
             elif isinstance(frame, Welcome):
                 self._welcomed(line, frame)
             elif isinstance(frame, Ended):
@@ -306,21 +285,9 @@ class Link(Listener):
                     ended.end(error if isinstance(error, TransportError) else Disconnected(str(error)))
             elif isinstance(frame, GoAway):
                 _log.info("%s is about to leave: %s", self._place, printable(frame.text))
-        if self._unsaid:
-            self._say_more()
+        self._ledger.say_more()
         if self._idle is not None:
             self._check_idle()
-
-    def _answer(self, answer: Answer) -> None:
-        pending = self._said.pop(answer.seq, None)
-        if pending is not None:
-            self._bytes -= pending.size
-            pending.done(answer)
-        elif not 0 < answer.seq < self._next:
-            raise RemoteProtocolError(
-                f"an answer to request {answer.seq}, which was never said",
-                field=f"{type(answer).__name__}.seq",
-            )
 
     def ended(self, line: Line, reason: str) -> None:
         """Take in that the connection is gone, and dial again."""
@@ -330,7 +297,7 @@ class Link(Listener):
             greeting.set_exception(self._unwelcome(line, reason))
         if line is not self._line:
             return
-        self._line = None
+        self._ledger.line = None
         if self._closed:
             return
         lasted = self._loop.time() - self._welcomed_at > RECONNECT_DELAY_S_MAX
@@ -412,9 +379,10 @@ class Link(Listener):
             pid=os.getpid(),
             token=self._token,
             session=self._session,
-            answered=self._answered(),
+            answered=self._ledger.answered,
             channels=[(number, channel.next) for number, channel in self._channels.items()],
             heartbeat_s=self._beat_s,
+            features=[ASKING],
         )
 
     def _welcomed(self, line: Line, welcome: Welcome) -> None:
@@ -422,68 +390,26 @@ class Link(Listener):
         if self._greeting is None or self._greeting.done():
             return  # too late: another line is being dialled
         self._greeting.set_result(None)
-        self._line, self._welcomed_at = line, self._loop.time()
+        self._welcomed_at = self._loop.time()
         self.capabilities, self.server = welcome.capabilities, welcome.server
-        self._requests_max, self._bytes_max = welcome.requests_max, welcome.bytes_max
+        self.takes_questions = ASKING in welcome.features
         if self._session and not welcome.resumed:
             lost = "does not know this session any more: it was started again, or was away for too long"
             self._begin_anew(Disconnected(f"{self._place} {lost}"))
         self._session = welcome.session
-        for seq, pending in self._said.items():
-            if seq > welcome.received and pending.frame is not None:
-                line.say(pending.frame)
+        self._ledger.welcomed(line, welcome)
         for channel in self._channels.values():
             credit = channel.credit()
             if credit is not None:
                 line.say(credit)
-        self._say_more()
+        self._ledger.say_more()
 
     def _begin_anew(self, lost: Disconnected, *, repeat: bool = True) -> None:
         """The session is over: tell who waits for what was said in it, or say it again in the next."""
-        said, self._said, self._next, self._bytes = self._said, {}, 1, 0
         channels, self._channels = self._channels, {}
         for channel in channels.values():
             channel.end(lost)
-        again = []
-        for pending in said.values():
-            if repeat and pending.repeatable and pending.deadline < math.inf:
-                pending.frame = None
-                again.append(pending)
-            else:
-                pending.done(lost)
-        self._unsaid.extendleft(reversed(again))
-
-    # --- saying ------------------------------------------------------------------------------------------------
-
-    def _answered(self) -> int:
-        """The number below which all requests are answered."""
-        return next(iter(self._said), self._next)
-
-    def _has_room(self, pending: Pending) -> bool:
-        if self._line is None or len(self._said) >= self._requests_max:
-            return False
-        return not self._bytes or self._bytes + pending.size <= self._bytes_max
-
-    def _say(self, pending: Pending) -> None:
-        """Say a request. One that cannot be written takes no number: a session that misses one waits for it."""
-        assert self._line is not None, "there is room only with a connection"
-        seq = self._next
-        try:
-            frame = pending.make(seq, self._answered())
-            self._line.say(frame)
-        except Exception as error:  # noqa: BLE001 - whatever is in it that has no place in a frame
-            refused = SendRejected(f"this cannot be sent: {error}")
-            refused.retryable = False
-            self._loop.call_soon(pending.done, refused)
-            return
-        self._next = seq + 1
-        self._said[seq] = pending
-        self._bytes += pending.size
-        pending.frame = frame
-
-    def _say_more(self) -> None:
-        while self._unsaid and self._has_room(self._unsaid[0]):
-            self._say(self._unsaid.popleft())
+        self._ledger.begin_anew(lost, repeat=repeat)
 
     # --- time --------------------------------------------------------------------------------------------------
 
@@ -492,41 +418,24 @@ class Link(Listener):
         self._ticking = self._loop.call_later(min(1.0, self._beat_s / 2), self._tick)
         if self._line is not None:
             self._line.beat(self._beat_s)
-        now = self._loop.time()
-        while self._unsaid and self._unsaid[0].deadline <= now:
-            why = self._trouble if self._line is None else "it takes no more"
-            self._unsaid.popleft().done(
-                SendRejected(f"{self._place} cannot be reached: {why}; nothing was sent")
-            )
-        for pending in [pending for pending in self._said.values() if pending.deadline <= now]:
-            done, pending.done, pending.deadline = pending.done, _nobody, math.inf
-            done(Disconnected(f"{self._place} did not answer in time"))
+        why = self._trouble if self._line is None else "it takes no more"
+        self._ledger.give_up(
+            SendRejected(f"{self._place} cannot be reached: {why}; nothing was sent"),
+            Disconnected(f"{self._place} did not answer in time"),
+        )
         self._check_idle()
 
     def _drop_all(self, error: TransportError) -> None:
-        waiting = [*self._said.values(), *self._unsaid]
-        self._said.clear()
-        self._unsaid.clear()
-        self._bytes = 0
         channels, self._channels = self._channels, {}
         for channel in channels.values():
             channel.end(error)
-        for pending in waiting:
-            pending.done(error if pending.frame is not None else SendRejected(f"{error}; nothing was sent"))
+        self._ledger.drop_all(error)
         self._check_idle()
-
-    def _is_waited_for(self) -> bool:
-        """Whether somebody waits for an answer."""
-        return any(each.done is not _nobody for each in (*self._unsaid, *self._said.values()))
 
     def _check_idle(self) -> None:
         idle = self._idle
-        if idle is not None and not idle.done() and not self._is_waited_for():
+        if idle is not None and not idle.done() and not self._ledger.is_waited_for:
             idle.set_result(None)
-
-
-def _nobody(_: Answer | TransportError) -> None:
-    """Nobody waits for this answer any more."""
 
 
 def _jittered(delay_s: float) -> float:

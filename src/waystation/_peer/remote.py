@@ -28,6 +28,7 @@ from .._core.limits import HEARTBEAT_S
 from .._core.message import Message
 from .._core.packed import pack
 from .._core.ports import Feed, Recurrence, Start, Subscription, Topology
+from .._core.question import Reply, Told
 from .._core.run import bytes_of, ids_of
 from .._wire.failures import error_of
 from .._wire.frames import Answer, Call, Failed, Request, Result, Send, Sent
@@ -50,7 +51,8 @@ from .._wire.methods import (
     start_to_wire,
     subscription_to_wire,
 )
-from .link import Dial, Done, Link
+from .ledger import Done
+from .link import Dial, Link
 from .remote_feed import RemoteFeed
 from .remote_transaction import RemoteTransaction
 
@@ -159,6 +161,16 @@ class RemoteTransport:
 
         self._link.request(make, lambda answer: done(_outcomes(answer, messages)), size=bytes_of(messages))
         self._link.flush()  # what one turn has to send has come together already
+
+    def ask(self, question: Message, done: Callable[[Told], None], /) -> None:
+        """Ask; see `Asking`. A server that cannot do that is sent the question as a message."""
+        link = self._link
+        if link is None:
+            done(self._not_open())
+        elif link.takes_questions:
+            link.question(question, partial(_tell, done, question))
+        else:
+            self.post((question,), lambda outcomes: done(outcomes[0]))
 
     async def send(self, messages: Sequence[Message], /) -> Sequence[SendOutcome]:
         """Send a batch and wait for its outcomes. Cancelling leaves them unknown."""
@@ -326,6 +338,11 @@ class RemoteTransport:
 
 def _call(method: str, arguments: Arguments, seq: int, answered: int) -> Call:
     return Call(seq, answered, method, msgspec.Raw(_encode(arguments)))
+
+
+def _tell(done: Callable[[Told], None], question: Message, answer: Answer | Reply | TransportError) -> None:
+    """Say what became of a question."""
+    done(answer if isinstance(answer, Reply) else _outcomes(answer, (question,))[0])
 
 
 def _outcomes(answer: Answer | TransportError, messages: Sequence[Message]) -> Sequence[SendOutcome]:

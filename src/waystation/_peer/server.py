@@ -32,8 +32,8 @@ from .._core.limits import (
     WRITE_STALL_S,
     WRONG_TOKENS_COUNT_MAX,
 )
-from .._core.ports import Transport
-from .._wire.frames import VERSIONS, Bye, Frame, GoAway, Hello, Welcome
+from .._core.ports import Asking, Transport
+from .._wire.frames import ASKING, VERSIONS, Bye, Frame, GoAway, Hello, Welcome
 from .._wire.states import Role
 from .intake import Intake
 from .line import Line, printable
@@ -242,6 +242,7 @@ class PeerServer:
             session.id,
             resumed,
             session.received,
+            features=[ASKING] if isinstance(self._transport, Asking) else [],
             server=self._name,
             heartbeat_s=self._policy.heartbeat_s,
             frame_bytes_max=FRAME_BYTES_MAX,

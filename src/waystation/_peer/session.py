@@ -32,11 +32,14 @@ from .._core.limits import (
 )
 from .._core.message import Message
 from .._core.packed import unpack
-from .._core.ports import Subscription, Transport
+from .._core.ports import Asking, Subscription, Transport
+from .._core.question import Reply
 from .._core.run import MessageRun, bytes_of
 from .._wire.failures import SQL, failed
 from .._wire.frames import (
     Answer,
+    Answers,
+    Ask,
     Call,
     Cancel,
     Close,
@@ -56,6 +59,7 @@ from .._wire.methods import METHODS
 from .channel import ServedChannel, outcomes_of
 from .intake import Intake
 from .line import Line
+from .questions import OpenQuestions
 from .services import Services, StatementFailed
 
 _log = logging.getLogger("waystation.peer")
@@ -99,7 +103,7 @@ class Session:
         self._ahead: set[int] = set()
         self._early_sends: list[tuple[int, Sequence[Message]]] = []
         self._sending_bytes = 0
-        self._answers: dict[int, Answer] = {}
+        self._answers: dict[int, Answer | Reply] = {}
         self._answers_bytes = 0
         self._answered = 1
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -107,6 +111,9 @@ class Session:
         self._looks: set[int] = set()  # requests that only look at something
         self._said_again = False  # whether requests may come that have come before
         self._closed = False
+        self._questions: OpenQuestions | None = None
+        if isinstance(transport, Asking):
+            self._questions = OpenQuestions(transport, answer=self._reply, told=self._told_of)
 
     # --- connections -------------------------------------------------------------------------------------------
 
@@ -123,8 +130,8 @@ class Session:
             RemoteProtocolError: It says that it had what was never said.
         """
         self._forget_below(answered)
-        for answer in list(self._answers.values()):
-            self._say(answer)
+        for seq, answer in list(self._answers.items()):
+            self._say(Answers([seq], [answer]) if isinstance(answer, Reply) else answer)
         for number, received in channels:
             channel = self.channels.get(number)
             if channel is not None:
@@ -145,6 +152,8 @@ class Session:
         if self._closed:
             return
         self._closed = True
+        if self._questions is not None:
+            self._questions.close()
         for task in list(self._tasks.values()):
             task.cancel()
         if self._tasks:
@@ -191,16 +200,19 @@ class Session:
                     self._opening[frame.channel] = frame
             elif isinstance(frame, Cancel):
                 self._cancel(frame.request)
-            elif isinstance(frame, (Send, Call, Open, Settle, Extend, Close)) and self._count(frame):
+            elif isinstance(frame, Ask):
+                self._ask(frame)
+            elif isinstance(frame, (Send, Call, Open, Settle, Extend, Close)) and self._count(
+                frame.seq, frame
+            ):
                 self._dispatch(frame)
 
-    def _count(self, frame: Request) -> bool:
+    def _count(self, seq: int, frame: Request) -> bool:
         """Take note of a request's number; say whether it is new: after a cut some are said again.
 
         Raises:
             RemoteProtocolError: It is no number that this request can have.
         """
-        seq = frame.seq
         if seq <= self.received or seq in self._ahead:
             if self._said_again:
                 return False
@@ -237,8 +249,12 @@ class Session:
         elif isinstance(frame, Open):
             self._check_opening(frame.channel)
             self._begin(seq, self._open(frame))
-        else:
+        elif isinstance(frame, Close):
             self._begin(seq, self._close_channel(frame.channel))
+        self._store_early()
+
+    def _store_early(self) -> None:
+        """Store what has waited for all that was numbered before it."""
         while self._early_sends and self._early_sends[0][0] <= self.received:
             self._store(*heapq.heappop(self._early_sends))
 
@@ -273,15 +289,27 @@ class Session:
             self._looks.discard(seq)
             self._told()
 
+    def _reply(self, seqs: Sequence[int], replies: Sequence[Reply]) -> None:
+        """Answer questions, and wait for nothing more to go along."""
+        for seq, reply in zip(seqs, replies, strict=True):
+            self._keep(seq, reply, len(reply.body))
+        line = self.line
+        if line is not None:
+            line.say(Answers(list(seqs), list(replies)))
+            line.flush()
+
     def _answer(self, answer: Answer, *, soon: bool = True) -> None:
         size = _size_of(answer)
         if size and self._answers_bytes + size > PEER_ANSWERS_BYTES_MAX:
             text = f"answers of {self._answers_bytes:,} bytes wait already: ask for fewer at a time"
             answer, size = Failed(answer.seq, TransportError.__name__, text), 0
-        self._answers_bytes += size
-        self._answers[answer.seq] = answer
+        self._keep(answer.seq, answer, size)
         if self.line is not None:
             self.line.say(answer, soon=soon)
+
+    def _keep(self, seq: int, answer: Answer | Reply, size: int) -> None:
+        self._answers_bytes += size
+        self._answers[seq] = answer
 
     def _say(self, frame: Frame) -> None:
         if self.line is not None:
@@ -327,16 +355,55 @@ class Session:
         except WaystationError as error:
             self._answer(failed(seq, error))
             return
-        size = bytes_of(messages)
-        if self._sending_bytes and self._sending_bytes + size > PEER_SEND_BYTES_MAX:
-            raise RemoteProtocolError(
-                f"more than {PEER_SEND_BYTES_MAX:,} bytes wait to be stored", code="limit", field="Send.batch"
-            )
-        self._sending_bytes += size
+        self._make_room(bytes_of(messages), field="Send.batch")
         if seq > self.received:
             heapq.heappush(self._early_sends, (seq, messages))
         else:
             self._store(seq, messages)
+
+    def _make_room(self, size: int, *, field: str) -> None:
+        """Count bytes that wait.
+
+        Raises:
+            RemoteProtocolError: They are too many.
+        """
+        if self._sending_bytes and self._sending_bytes + size > PEER_SEND_BYTES_MAX:
+            raise RemoteProtocolError(
+                f"more than {PEER_SEND_BYTES_MAX:,} bytes wait to be stored", code="limit", field=field
+            )
+        self._sending_bytes += size
+
+    def _ask(self, frame: Ask) -> None:
+        """Take questions to their responders.
+
+        Raises:
+            RemoteProtocolError: They are none, or more than may wait.
+        """
+        new = [
+            (seq, question)
+            for seq, question in enumerate(frame.questions, frame.seq)
+            if self._count(seq, frame)
+        ]
+        try:
+            check_messages(frame.questions, body_bytes_max=self._transport.capabilities.message_bytes_max)
+        except WaystationError as error:
+            for seq, _ in new:
+                self._answer(failed(seq, error))
+            return
+        questions = self._questions
+        if questions is None or any(question.reply_to is None for _, question in new):
+            raise RemoteProtocolError(
+                "nothing can be asked here, or nobody waits for it", field="Ask.questions"
+            )
+        self._make_room(sum([len(question.body) for _, question in new]), field="Ask.questions")
+        for seq, question in new:
+            questions.ask(seq, question)
+        self._store_early()
+
+    def _told_of(self, seq: int, question: Message, told: SendOutcome) -> None:
+        """A question was published, or was not."""
+        self._sending_bytes -= len(question.body)
+        self._answer(_sent(seq, [told]), soon=False)
 
     def _store(self, seq: int, messages: Sequence[Message]) -> None:
         # Who asks something waits for the answer, and hardly for the word that his question has come.
@@ -442,8 +509,10 @@ def _asks(messages: Sequence[Message]) -> bool:
     return all(message.reply_to is not None for message in messages)
 
 
-def _size_of(answer: Answer) -> int:
+def _size_of(answer: Answer | Reply) -> int:
     """Return how large an answer is that may be large."""
+    if isinstance(answer, Reply):
+        return len(answer.body)
     return len(answer.value) if isinstance(answer, Result) else 0
 
 

@@ -72,6 +72,15 @@ class Consumer:
         self._to_settle = Bell()
         verdicts = Verdicts(spec, runtime, transport.capabilities.message_bytes_max)
         clock = runtime.clock
+        self._source = Source(
+            spec.name,
+            spec.subscription,
+            transport,
+            clock=clock,
+            random=runtime.random,
+            on_ready=self._ready,
+            take_question=self._take_question if spec.kind == "request" else None,
+        )
         self.valve = Valve(spec.breaker, clock, shut=self._shut, opened=self._opened, name=spec.name)
         self._results = Results(
             spec,
@@ -79,6 +88,7 @@ class Consumer:
             publisher=runtime.publisher,
             # A reply goes back the way its request came; other messages where their topic leads.
             via=transport if spec.kind == "request" else None,
+            answer=self._source.answer,
             wake=self._to_settle.ring,
             on_failure=lambda: self.valve.took(failed=1),
         )
@@ -111,13 +121,11 @@ class Consumer:
             name=spec.name,
         )
         self._settling: Sequence[Outcome] = ()
-        self._source = Source(
-            spec.name, spec.subscription, transport, clock=clock, random=runtime.random, on_ready=self._ready
-        )
         self._tasks: list[asyncio.Task[None]] = []
         self._lane_tasks: list[asyncio.Task[None]] = []
         self._handled = 0
-        self._draining = False
+        self._questions_max = spec.prefetch or CREDIT_MESSAGES_MAX
+        self._leaving = self._draining = False
 
     def sight(self) -> Sight:
         """What can be seen of it now, for whoever watches."""
@@ -187,6 +195,7 @@ class Consumer:
         """
         if self._source.feed is None:
             return 0
+        self._leaving = True
         fetch, settle, send, leases = self._tasks
         await _end(fetch)
         abandoned = 0
@@ -273,6 +282,14 @@ class Consumer:
             if 0 < len(deliveries) < limit:
                 return  # that was all
         source.wake()
+
+    def _take_question(self, delivery: Delivery) -> bool:
+        """Hand a question to the lanes that lies in no log, unless what is fetched must be weighed first."""
+        closed = self._leaving or self._limiter is not None or self.valve.paused or self.valve.probing
+        if closed or self._lanes.waiting >= self._questions_max:
+            return False
+        self._lanes.give((delivery,))
+        return True
 
     def _took(self, deliveries: Sequence[Delivery]) -> None:
         if self._intake.admits(deliveries):

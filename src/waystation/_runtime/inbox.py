@@ -202,9 +202,9 @@ class InboxRunner:
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the retry policy decides
             failure = opened.lane.failure(error)
             await _undo(inner, failure)
-            return self._verdicts.failed(delivery, failure)
+            return self._verdicts.as_messages(self._verdicts.failed(delivery, failure))
         await (inner.release() if _succeeded(ending) else inner.undo())
-        return ending
+        return self._verdicts.as_messages(ending)
 
     async def _together(self, opened: _Open, chosen: Sequence[Delivery]) -> None:
         """Handle a batch: one call and one savepoint for those not seen before."""
@@ -263,7 +263,7 @@ class InboxRunner:
 
 def _succeeded(ending: Ending) -> bool:
     """Say whether effects are kept: not when the result could not be written, nor when a request's handler raised."""
-    return ending.settlement is ACCEPT and all(message.failure is None for message in ending.messages)
+    return ending.settlement is ACCEPT and (ending.reply is None or ending.reply.failure is None)
 
 
 async def _undo(inner: TransportTransaction, error: BaseException) -> None:

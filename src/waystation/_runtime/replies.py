@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, TypeAlias
 
-from .._core.delivery import Delivery
+from .._core.delivery import Delivery, Receipt
 from .._core.errors import Disconnected, SendRejected, WaystationError
 from .._core.limits import REQUESTS_IN_FLIGHT_MAX, STREAM_SILENCE_S
 from .._core.message import Message
 from .._core.ports import Clock, Feed, Transport
+from .._core.question import Reply, Told
 from .._core.stream import PARTS, TAKEN, Taken, read_parts, write
 from .._core.topic import is_reply_address
 from .parts import Outcome
@@ -24,8 +25,8 @@ from .publisher import Publisher
 from .reading import Reading
 from .timeouts import Timeouts
 
-Answer: TypeAlias = Message | WaystationError | None
-"""What a request gets: a reply, or why there is none; None: none came in time."""
+Answer: TypeAlias = Message | Reply | WaystationError | None
+"""What a request gets: a reply, as a message or straight away, or why there is none; None: none came in time."""
 
 _log = logging.getLogger("waystation.requests")
 
@@ -83,6 +84,15 @@ class ReplyDesk:
         self._check_room()
         self.pending[correlation_id] = answer
         self._timeouts.add(correlation_id, until_s)
+
+    def told(self, answer: asyncio.Future[Answer], told: Told) -> None:
+        """Take in what became of a question that took a shorter way; after a receipt its answer comes as a message."""
+        if isinstance(told, Receipt):
+            return
+        if answer.done():
+            self.late += 1
+        else:
+            answer.set_result(told)
 
     @contextmanager
     def conversation(self, correlation_id: str, listener: Conversation) -> Iterator[None]:

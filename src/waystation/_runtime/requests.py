@@ -27,7 +27,8 @@ from .._core.errors import (
 from .._core.inspection import Inspector
 from .._core.limits import KNOWN_TOPICS_COUNT_MAX, REQUESTS_IN_FLIGHT_MAX
 from .._core.message import Message
-from .._core.ports import Clock, Feed, Subscription, Topology, Transport
+from .._core.ports import Asking, Clock, Feed, Subscription, Topology, Transport
+from .._core.question import Told
 from .._core.stream import PARTS
 from .._core.topic import REPLY_WORD, Endpoint, StreamEndpoint, Topic
 from .._core.url import did_you_mean
@@ -54,12 +55,14 @@ class _Way:
     Attributes:
         endpoint: It is found by its identity, which is its own as long as it is kept here: to compare the values of
             two endpoints costs as much as to write a body.
+        ask: Takes a question to it by a shorter way than a message's, if its transport has one.
         desk: Where its answers come; None: it was never asked.
     """
 
     endpoint: _AnyEndpoint[Any]
     topic: Topic[Any]
     joiner: Joiner
+    ask: Callable[[Message, Callable[[Told], None]], object] | None
     desk: ReplyDesk | None = None
 
 
@@ -128,7 +131,10 @@ class Requests:
         try:
             if joiner.full:
                 await joiner.room()
-            joiner.give((message,), partial(_end_unless_sent, answer))
+            if way.ask is not None:
+                way.ask(message, partial(desk.told, answer))
+            else:
+                joiner.give((message,), partial(_end_unless_sent, answer))
             reply = await answer
         finally:
             del desk.pending[message.id]
@@ -141,7 +147,8 @@ class Requests:
         if reply.failure is not None:
             raise RequestFailed(f"{endpoint.name!r} failed: {reply.failure}", reason=reply.failure)
         if reply.content_type == PARTS:
-            desk.stop(reply)
+            if isinstance(reply, Message):
+                desk.stop(reply)
             raise DecodeError(f"{endpoint.name!r} streams its answer: ask with request_stream()")
         response: R = decode(reply.body, endpoint.response, reply.content_type)
         return response
@@ -239,7 +246,8 @@ class Requests:
         if len(self._ways) >= KNOWN_TOPICS_COUNT_MAX:
             self._ways.clear()
         topic = Topic(endpoint.name, endpoint.request, endpoint.content_type)
-        way = self._ways[id(endpoint)] = _Way(endpoint, topic, joiner)
+        ask = joiner.transport.ask if isinstance(joiner.transport, Asking) else None
+        way = self._ways[id(endpoint)] = _Way(endpoint, topic, joiner, ask)
         return way
 
     async def _open(self, way: _Way) -> ReplyDesk:

@@ -20,6 +20,7 @@ from .._core.admission import comes_again, sequence_of
 from .._core.delivery import ACCEPT, RELEASE, DeadLetter, Delivery, Receipt, Retry, Settlement
 from .._core.errors import WaystationError
 from .._core.ports import Transport
+from .._core.question import Reply
 from .bell import Bell
 from .handlers import HandlerSpec
 from .joiner import Joiner
@@ -52,6 +53,7 @@ class Results:
         *,
         publisher: Publisher,
         via: Transport | None,
+        answer: Callable[[Delivery, Reply], bool],
         wake: Callable[[], object],
         on_failure: Callable[[], object],
     ) -> None:
@@ -60,6 +62,7 @@ class Results:
         self._publisher = publisher
         self._via = via
         self._joiner: Joiner | None = None
+        self._answer = answer
         self.wake = wake
         self._on_failure = on_failure
         self.spoilt = 0
@@ -73,6 +76,12 @@ class Results:
 
     def end(self, lane: Lane, ending: Ending) -> None:
         """Take in how a delivery that has left its lane ends."""
+        if ending.reply is not None:
+            if self._answer(ending.delivery, ending.reply):
+                self.accepted += 1
+                self._judge(ending)
+                return
+            ending = self._verdicts.as_messages(ending)
         if not ending.messages:
             self._finish(lane, ending.delivery, ending.settlement)
         elif self.returned or not self._give(lane, ending):

@@ -9,7 +9,8 @@ from .._core.delivery import Delivery
 from .._core.errors import TransportError
 from .._core.inspection import Inspector
 from .._core.limits import RECONNECT_DELAY_S_MAX, RECONNECT_FIRST_DELAY_S
-from .._core.ports import Clock, Feed, PromptFeed, Subscription, Topology, Transport
+from .._core.ports import AnsweringFeed, Clock, Feed, PromptFeed, Subscription, Topology, Transport
+from .._core.question import Reply
 from .._core.retry import RetryPolicy, describe
 from .bell import Bell
 
@@ -24,6 +25,8 @@ class Source:
 
     Args:
         on_ready: Called when a prompt feed may have something.
+        take_question: Called with a question that comes straight from who asks; says whether it is taken. None: none
+            is.
 
     Attributes:
         feed: The open feed; None before the start and after the end.
@@ -43,10 +46,13 @@ class Source:
         clock: Clock,
         random: Callable[[], float],
         on_ready: Callable[[], None],
+        take_question: Callable[[Delivery], bool] | None = None,
     ) -> None:
         self._name, self._subscription, self._transport = name, subscription, transport
         self._clock, self._random = clock, random
         self._on_ready = on_ready
+        self._take_question = take_question
+        self._answering: AnsweringFeed | None = None
         self._bell = Bell()
         self._failures = 0
         self.feed: Feed | None = None
@@ -65,6 +71,21 @@ class Source:
         self.number += 1
         if self.prompt is not None:
             self.prompt.listen(self._on_ready)
+        self._answering = None
+        if self._take_question is not None and isinstance(feed, AnsweringFeed):
+            self._answering = feed
+            feed.offer(self._question)
+
+    def answer(self, delivery: Delivery, reply: Reply) -> bool:
+        """Give a reply to whoever asked, if that can be done straight away; see `AnsweringFeed`."""
+        return self._answering is not None and self._answering.answer(delivery, reply)
+
+    def _question(self, delivery: Delivery) -> bool:
+        if self.trouble or self._take_question is None or not self._take_question(delivery):
+            return False
+        self.fresh += 1
+        self.received += 1
+        return True
 
     async def receive(self, limit: int) -> Sequence[Delivery]:
         """Return deliveries; of a prompt feed those that are there, maybe none, else wait. Cancelling loses nothing."""

@@ -15,6 +15,7 @@ from .._core.codec import content_type_of, decode, encode, encoder_for, type_nam
 from .._core.delivery import ACCEPT, RELEASE, Accept, DeadLetter, Delivery, Release, Retry, Settlement
 from .._core.errors import ConfigurationError, WaystationError
 from .._core.message import Message, check_body, message_ids
+from .._core.question import Reply, as_message
 from .._core.retry import describe
 from .._core.topic import is_reply_address
 from .context import Runtime
@@ -26,12 +27,19 @@ _log = logging.getLogger("waystation.consumer")
 
 
 class Ending(Struct, frozen=True, gc=False):
-    """How a delivery ends."""
+    """How a delivery ends.
+
+    Attributes:
+        messages: To be sent before it is settled.
+        reply: Its answer, if it asks for one: given straight away, or sent as a message.
+        failed: By something that may be wrong with what the handler calls.
+    """
 
     delivery: Delivery
     settlement: Settlement
     messages: tuple[Message, ...] = ()
-    failed: bool = False  # by something that may be wrong with what the handler calls
+    failed: bool = False
+    reply: Reply | None = None
 
 
 class Verdicts:
@@ -156,18 +164,28 @@ class Verdicts:
             return Ending(delivery, ACCEPT)
         if not is_reply_address(request.reply_to):
             return self._dropped(delivery)
-        body, kind = b"", ""
+        reply = None
         if failure is None:
             try:
-                body, kind = self._written(result), self._type_name
+                reply = Reply(self._written(result), self._content_type)
             except WaystationError as error:
                 failure = describe(error)
-        reply = Message(
-            self._next_id(), request.reply_to, body, None, {}, self._content_type, kind, self._source,
-            self._time(), request.correlation_id or request.id, request.id, None, request.expires_at,
-            None, 0, None, request.traceparent, failure,
-        )  # fmt: skip
-        return Ending(delivery, ACCEPT, (reply,))
+        return Ending(delivery, ACCEPT, (), False, reply or Reply(b"", self._content_type, failure))
+
+    def as_messages(self, ending: Ending) -> Ending:
+        """Let the answer in an ending, if there is one, go as a message."""
+        reply = ending.reply
+        if reply is None:
+            return ending
+        message = as_message(
+            reply,
+            ending.delivery.message,
+            message_id=self._next_id(),
+            kind=self._type_name if reply.failure is None else "",
+            source=self._source,
+            time=self._time(),
+        )
+        return replace(ending, messages=(message,), reply=None)
 
     def _written(self, result: Any) -> bytes:
         """Write the body of a reply.

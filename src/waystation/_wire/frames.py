@@ -15,13 +15,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 
 from .._core.capabilities import Capabilities
 from .._core.limits import CREDIT_MESSAGES_MAX, GREETING_BYTES_MAX, HEARTBEAT_S_MAX, PEER_CHANNELS_MAX
+from .._core.message import Message
 from .._core.packed import Packed
+from .._core.question import Reply
 
 #: The versions of the protocol that this code speaks: first and last.
 VERSIONS = (1, 1)
@@ -44,6 +46,9 @@ Delay: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=sys.float_info.max)]
 
 #: For each message of a batch.
 Each = msgspec.Meta(max_length=CREDIT_MESSAGES_MAX)
+
+#: What a peer may have beyond the version: a server with this one takes questions straight to responders.
+ASKING: Final = "asking"
 
 #: Ranges of numbers, first and past the last.
 Ranges: TypeAlias = Annotated[list[tuple[Number, Number]], Each]
@@ -76,7 +81,7 @@ class Hello(Frame, frozen=True):
     Attributes:
         protocol: The word `waystation`.
         versions: The first and the last that it speaks.
-        features: What it has beyond the version, by names. There are none yet; unknown ones mean nothing.
+        features: What it has beyond the version, by names. Unknown ones mean nothing.
         name: The program, for people.
         host: Its machine, as it calls itself.
         pid: Its process there.
@@ -202,6 +207,40 @@ class Sent(Frame, frozen=True):
     durability: Number
     firsts: Annotated[dict[Number, str], Each] = {}
     failures: Annotated[dict[Number, tuple[str, str]], Each] = {}
+
+
+class Ask(Frame, frozen=True):
+    """Client: take these to their responders. Answered each by itself: by `Answers`, or by `Sent` or `Failed`.
+
+    Attributes:
+        seq: The number of the first question; those after it have the next ones.
+        questions: Messages with a reply address each.
+    """
+
+    seq: Number
+    answered: Number
+    questions: Annotated[list[Message], msgspec.Meta(min_length=1, max_length=CREDIT_MESSAGES_MAX)]
+
+
+class Answers(Frame, frozen=True):
+    """Server: what responders have to say.
+
+    Attributes:
+        seqs: The numbers of the questions.
+        replies: The answer to each.
+    """
+
+    seqs: Annotated[list[Number], Each]
+    replies: Annotated[list[Reply], Each]
+
+    def __post_init__(self) -> None:
+        """Refuse answers that do not belong to the questions.
+
+        Raises:
+            ValueError: In a sentence.
+        """
+        if len(self.seqs) != len(self.replies):
+            raise ValueError("there is one answer for each question")
 
 
 class Call(Frame, frozen=True):
@@ -364,7 +403,7 @@ class Failed(Frame, frozen=True):
     lost: Annotated[list[Number], Each] = []
 
 
-Request: TypeAlias = Send | Call | Open | Settle | Extend | Close
+Request: TypeAlias = Send | Ask | Call | Open | Settle | Extend | Close
 """What is numbered and answered."""
 
 Answer: TypeAlias = Sent | Result | Failed
@@ -385,6 +424,8 @@ CODES: Mapping[int, type[Frame]] = MappingProxyType(
         19: Result,
         20: Failed,
         21: Cancel,
+        22: Ask,
+        23: Answers,
         32: Open,
         33: Credit,
         34: Deliver,

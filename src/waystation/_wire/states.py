@@ -20,6 +20,7 @@ from typing import TypeAlias, get_args
 
 from .frames import (
     Answer,
+    Answers,
     Bye,
     Cancel,
     Credit,
@@ -65,7 +66,7 @@ Row: TypeAlias = Mapping[type[Frame], State]
 REQUESTS: frozenset[type[Frame]] = frozenset(get_args(Request))
 
 _BY_CLIENT = (*get_args(Request), Credit, Cancel, Ping, Pong)
-_BY_SERVER = (*get_args(Answer), Deliver, Ended, Ping, Pong)
+_BY_SERVER = (*get_args(Answer), Answers, Deliver, Ended, Ping, Pong)
 
 #: The whole protocol: what a peer may say in which state, and where that takes the connection.
 TRANSITIONS: Mapping[Role, Mapping[State, Row]] = {

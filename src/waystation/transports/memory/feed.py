@@ -12,7 +12,9 @@ from ..._core.errors import Disconnected, SettlementLost
 from ..._core.limits import LEASE_S
 from ..._core.message import Message
 from ..._core.ports import Clock
+from ..._core.question import Reply
 from .place import Place, token
+from .question import Question, Questions
 
 _Outcome: TypeAlias = tuple[Delivery, Settlement]
 
@@ -58,6 +60,7 @@ class GroupFeed:
         self._bell = _Bell()
         #: There may be something to take.
         self.wake = self._bell.ring
+        self.questions = Questions()
         self._closed = False
 
     def join(self, place: Place) -> None:
@@ -100,6 +103,14 @@ class GroupFeed:
             self._keeper.ring_at(now + LEASE_S)
         return taken
 
+    def offer(self, take: Callable[[Delivery], bool], /) -> None:
+        """See `AnsweringFeed`."""
+        self.questions.take = take
+
+    def answer(self, delivery: Delivery, reply: Reply, /) -> bool:
+        """See `AnsweringFeed`."""
+        return self.questions.answer(delivery, reply)
+
     async def extend(self, deliveries: Sequence[Delivery], /) -> None:
         """Keep leases. A lease is over what one `receive` returned, and is kept as a whole.
 
@@ -109,6 +120,8 @@ class GroupFeed:
         deadline = self._keeper.clock.monotonic() + LEASE_S
         lost = []
         for delivery in deliveries:
+            if isinstance(delivery.token, Question):
+                continue
             lease, number = token(delivery)
             if number in lease.open:
                 lease.deadline = deadline
@@ -125,11 +138,25 @@ class GroupFeed:
         """
         now = self._keeper.clock.monotonic()
         lost = 0
+        if self.questions:
+            outcomes = self._settle_questions(outcomes, now)
         for place, some in self._by_place(outcomes):
             lost += place.settle(some, now)
             self._after(place)
         if lost:
             raise SettlementLost(_lost(lost, len(outcomes)))
+
+    def _settle_questions(self, outcomes: Sequence[_Outcome], now: float) -> Sequence[_Outcome]:
+        """Settle what lies in no log; return the others."""
+        others = []
+        for delivery, settlement in outcomes:
+            question = delivery.token
+            if isinstance(question, Question):
+                self.questions.settle(question, settlement, now)
+                self._after(question.place)
+            else:
+                others.append((delivery, settlement))
+        return others
 
     def _by_place(self, outcomes: Sequence[_Outcome]) -> Iterable[tuple[Place, Sequence[_Outcome]]]:
         if len(self._places) == 1:
@@ -153,6 +180,7 @@ class GroupFeed:
             return
         self._closed = True
         now = self._keeper.clock.monotonic()
+        self.questions.end(how, now)
         for place in self._places:
             place.receivers.remove(self)
             for lease in [lease for lease in place.leases if lease.owner is self]:

@@ -122,7 +122,7 @@ class Place:
     def take(self, owner: Receiver, limit: int, now: float) -> list[Delivery]:
         """Lease at most `limit` messages to a receiver: what comes again first, then by priority and age."""
         deliveries: list[Delivery] = []
-        if not self._ready and self.cursor >= self.log.end:
+        if self.is_idle:
             return deliveries
         lease = Lease(self, owner, now + LEASE_S, self.cursor)
         while self._ready and len(deliveries) < limit:
@@ -230,6 +230,23 @@ class Place:
     def put_back(self, message: Message, now: float) -> None:
         """Deliver a dead letter again, as a new first attempt, before what is fresh."""
         self._enter(_Held(0, message, 0, now, stays=True), now)
+
+    def settle_question(self, message: Message, outcome: Settlement, now: float) -> None:
+        """End the first attempt at a message that is not in the log: accepted, or from now on as one that was taken."""
+        if isinstance(outcome, DeadLetter):
+            self._bury(self, message, 1, outcome)
+        elif isinstance(outcome, (Retry, Release)):
+            attempts, delay_s = (1, outcome.delay_s) if isinstance(outcome, Retry) else (0, 0.0)
+            self._enter(_Held(self.log.end, message, attempts, now + delay_s, stays=True), now)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing could be taken now."""
+        return not self._ready and self.cursor >= self.log.end
+
+    def has_in_flight(self, key: str) -> bool:
+        """Say whether a message of a key was taken or waits."""
+        return self._ordered and key in self._keys
 
     def _close(self, number: int, message: Message, attempt: int, outcome: Settlement, now: float) -> None:
         if isinstance(outcome, Retry):

@@ -35,6 +35,7 @@ from ..._core.limits import (
 )
 from ..._core.message import Message
 from ..._core.ports import Clock, Feed, Gate, Recurrence, Start, Subscription, Timer, Topology
+from ..._core.question import Told
 from ..._core.run import MessageRun
 from ..._core.topic import check_name, is_pattern, is_reply_address, matches
 from ..._core.url import TransportURL
@@ -43,6 +44,7 @@ from .dedupe import DedupeKeys
 from .feed import GroupFeed, Mailbox
 from .log import Log
 from .place import Place
+from .question import Question
 from .schedule import Calendar, Schedule
 
 #: What it gives.
@@ -199,6 +201,20 @@ class MemoryTransport:
         except ConfigurationError as error:
             outcomes = [SendRejected(str(error))] * len(messages)
         done(outcomes)
+
+    def ask(self, question: Message, done: Callable[[Told], None], /) -> Question | None:
+        """Take a question to its responder, if he is the only one and has a hand free; else send it."""
+        log = self._logs.get(question.topic)
+        place = None if log is None or len(log.places) > 1 else log.places.get(question.topic)
+        if self._is_open and place is not None and place.is_idle and len(place.receivers) == 1:
+            receiver = place.receivers[0]
+            free = question.key is None or not place.has_in_flight(question.key)
+            if free and isinstance(receiver, GroupFeed):
+                asked = receiver.questions.ask(question, place, done)
+                if asked is not None:
+                    return asked
+        self.post((question,), lambda outcomes: done(outcomes[0]))
+        return None
 
     def _append(self, messages: Sequence[Message]) -> list[SendOutcome]:
         self._check_open()

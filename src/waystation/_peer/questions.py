@@ -1,0 +1,98 @@
+"""`OpenQuestions`: what a client has asked that is with a responder, at its server; and the answers on their way back.
+
+Answers that come in one turn of the event loop share a frame; the last one that is awaited takes all along at once. A
+question that is not answered soon is left: the client hears that its answer will come to its reply address, so that a
+number is not taken for as long as a handler likes to think.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from .._core.delivery import SendOutcome
+from .._core.message import Message
+from .._core.ports import Asked, Asking
+from .._core.question import Reply, Told
+
+#: Answers that share a frame at most, so that the client is at work on the first while the last are being made.
+_TOGETHER_COUNT_MAX = 32
+
+#: A question is left between this and twice as much after it was asked, in seconds.
+_SOON_S = 0.05
+
+
+class OpenQuestions:
+    """Those of one session.
+
+    Args:
+        answer: Called with replies, and the numbers of their questions.
+        told: Called with a number and what else became of that question.
+    """
+
+    def __init__(
+        self,
+        transport: Asking,
+        *,
+        answer: Callable[[Sequence[int], Sequence[Reply]], None],
+        told: Callable[[int, Message, SendOutcome], None],
+    ) -> None:
+        self._ask, self._answer, self._told = transport.ask, answer, told
+        self._loop = asyncio.get_running_loop()
+        self._open: dict[int, Asked | None] = {}
+        self._seqs: list[int] = []
+        self._replies: list[Reply] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._asked_before = 0  # questions with lower numbers were there when the timer was set
+
+    def ask(self, seq: int, question: Message) -> None:
+        """Take a question to its responder."""
+        self._open[seq] = None
+        asked = self._ask(question, partial(self._over, seq, question))
+        if asked is not None and seq in self._open:
+            self._open[seq] = asked
+            if self._timer is None:
+                self._watch(seq)
+
+    def close(self) -> None:
+        """Let all that are open be answered by messages."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._leave(list(self._open))
+
+    def _over(self, seq: int, question: Message, told: Told) -> None:
+        """A question has come to an end."""
+        self._open.pop(seq, None)
+        if not isinstance(told, Reply):
+            self._told(seq, question, told)
+            return
+        self._seqs.append(seq)
+        self._replies.append(told)
+        if not self._open or len(self._seqs) >= _TOGETHER_COUNT_MAX:
+            self._say()
+        elif len(self._seqs) == 1:
+            self._loop.call_soon(self._say)
+
+    def _say(self) -> None:
+        """Let the answers go that have gathered."""
+        if self._seqs:
+            seqs, replies, self._seqs, self._replies = self._seqs, self._replies, [], []
+            self._answer(seqs, replies)
+
+    def _watch(self, seq: int) -> None:
+        self._asked_before = seq + 1
+        self._timer = self._loop.call_later(_SOON_S, self._look)
+
+    def _look(self) -> None:
+        """Leave what was there when the timer was set."""
+        self._timer = None
+        self._leave([seq for seq in self._open if seq < self._asked_before])
+        if self._open:
+            self._watch(max(self._open))
+
+    def _leave(self, seqs: Sequence[int]) -> None:
+        for seq in seqs:
+            asked = self._open.get(seq)
+            if asked is not None:
+                asked.leave()
