@@ -126,9 +126,12 @@ class Ledger:
             self._unsaid.append(pending)
             return
         together = self._together
+        if not together and not self._said:
+            self._say(pending)
+            return
         together.append(pending)
         self._bytes += pending.size
-        if not self._said or len(together) >= _TOGETHER_COUNT_MAX:
+        if len(together) >= _TOGETHER_COUNT_MAX:
             self._ask_together()
         elif len(together) == 1:
             self._loop.call_soon(self._ask_together)
@@ -148,7 +151,11 @@ class Ledger:
         assert self.line is not None, "there is room only with a connection"
         seq = self._next
         try:
-            self.line.say(pending.make(seq, self.answered))
+            frame = pending.make(seq, self.answered)
+            if pending.question is None:
+                self.line.say(frame)
+            else:
+                self.line.say_now(frame)
         except Exception as error:  # noqa: BLE001 - whatever is in it that has no place in a frame
             refused = SendRejected(f"this cannot be sent: {error}")
             refused.retryable = False
@@ -172,7 +179,7 @@ class Ledger:
         seq = self._next
         questions = [pending.question for pending in together if pending.question is not None]
         try:
-            line.say(Ask(seq, self.answered, questions))
+            line.say_now(Ask(seq, self.answered, questions))
         except Exception:  # noqa: BLE001 - one of them cannot be written: it is found, and the others are asked
             self._bytes -= sum([pending.size for pending in together])
             for pending in together:
@@ -183,7 +190,6 @@ class Ledger:
             self._said[seq] = pending
             seq += 1
         self._next = seq
-        line.flush()
 
     # --- answers -----------------------------------------------------------------------------------------------
 

@@ -217,13 +217,7 @@ class Line(asyncio.Protocol):
         """
         if self._listener is None:
             return
-        data = self._wire.say(frame)
-        if isinstance(data, bytes):
-            self._out.append(data)
-        else:
-            if self._bulks is None:
-                self._bulks = deque()
-            self._bulks.append(data)
+        if not self._put(frame):
             soon = True
         if soon:
             if len(self._out) >= _TOGETHER_COUNT_MAX:
@@ -234,6 +228,23 @@ class Line(asyncio.Protocol):
         elif not self._lingering:
             self._lingering = True
             self._loop.call_later(_LINGER_S, self._linger)
+
+    def say_now(self, frame: Frame) -> None:
+        """As `say`, without waiting for what else is said in this turn of the loop; what was said before goes along."""
+        if self._listener is not None:
+            self._put(frame)
+            self._flush()
+
+    def _put(self, frame: Frame) -> bool:
+        """Put a frame to what is to be written; say whether it is in one piece."""
+        data = self._wire.say(frame)
+        if isinstance(data, bytes):
+            self._out.append(data)
+            return True
+        if self._bulks is None:
+            self._bulks = deque()
+        self._bulks.append(data)
+        return False
 
     def flush(self) -> None:
         """Let what was said go now: nothing more is said in this turn of the loop."""

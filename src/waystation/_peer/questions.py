@@ -29,6 +29,7 @@ class OpenQuestions:
     Args:
         answer: Called with replies, and the numbers of their questions.
         told: Called with a number and what else became of that question.
+        over: Called with a question that waits no more.
     """
 
     def __init__(
@@ -36,9 +37,10 @@ class OpenQuestions:
         transport: Asking,
         *,
         answer: Callable[[Sequence[int], Sequence[Reply]], None],
-        told: Callable[[int, Message, SendOutcome], None],
+        told: Callable[[int, SendOutcome], None],
+        over: Callable[[Message], None],
     ) -> None:
-        self._ask, self._answer, self._told = transport.ask, answer, told
+        self._ask, self._answer, self._told, self._is_over = transport.ask, answer, told, over
         self._loop = asyncio.get_running_loop()
         self._open: dict[int, Asked | None] = {}
         self._seqs: list[int] = []
@@ -64,8 +66,9 @@ class OpenQuestions:
     def _over(self, seq: int, question: Message, told: Told) -> None:
         """A question has come to an end."""
         self._open.pop(seq, None)
+        self._is_over(question)
         if not isinstance(told, Reply):
-            self._told(seq, question, told)
+            self._told(seq, told)
             return
         self._seqs.append(seq)
         self._replies.append(told)

@@ -21,13 +21,10 @@ from .._core.errors import (
     Disconnected,
     RemoteProtocolError,
     SettlementLost,
-    TransportError,
     WaystationError,
 )
 from .._core.limits import (
-    PEER_ANSWERS_BYTES_MAX,
     PEER_CHANNELS_MAX,
-    PEER_REQUESTS_MAX,
     PEER_SEND_BYTES_MAX,
 )
 from .._core.message import Message
@@ -54,12 +51,13 @@ from .._wire.frames import (
     Sent,
     Settle,
 )
-from .._wire.manners import check_messages
+from .._wire.manners import check_messages, check_question
 from .._wire.methods import METHODS
 from .channel import ServedChannel, outcomes_of
 from .intake import Intake
 from .line import Line
 from .questions import OpenQuestions
+from .register import Register
 from .services import Services, StatementFailed
 
 _log = logging.getLogger("waystation.peer")
@@ -99,27 +97,29 @@ class Session:
         self._transport, self._intake, self._services = transport, intake, services
         self._loop = asyncio.get_running_loop()
         self._opening: dict[int, Credit | None] = {}  # channels, each with the credit that has come for it
-        self.received = 0
-        self._ahead: set[int] = set()
+        self._register = Register()
         self._early_sends: list[tuple[int, Sequence[Message]]] = []
-        self._sending_bytes = 0
-        self._answers: dict[int, Answer | Reply] = {}
-        self._answers_bytes = 0
-        self._answered = 1
+        self._waiting_bytes = 0
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._told: Callable[[], None] = _nobody
         self._looks: set[int] = set()  # requests that only look at something
-        self._said_again = False  # whether requests may come that have come before
         self._closed = False
         self._questions: OpenQuestions | None = None
         if isinstance(transport, Asking):
-            self._questions = OpenQuestions(transport, answer=self._reply, told=self._told_of)
+            self._questions = OpenQuestions(
+                transport, answer=self._reply, told=self._published, over=self._over
+            )
+
+    @property
+    def received(self) -> int:
+        """The number up to which all requests have come."""
+        return self._register.received
 
     # --- connections -------------------------------------------------------------------------------------------
 
     def join(self, line: Line, *, again: bool) -> None:
         """Hear and be heard by this connection from now on; `again`: it is not the first."""
-        self._said_again = again
+        self._register.said_again = again
         self.line = line
         line.on_room = self._room
 
@@ -129,9 +129,9 @@ class Session:
         Raises:
             RemoteProtocolError: It says that it had what was never said.
         """
-        self._forget_below(answered)
-        for seq, answer in list(self._answers.items()):
-            self._say(Answers([seq], [answer]) if isinstance(answer, Reply) else answer)
+        self._register.forget_below(answered)
+        for answer in self._register.again():
+            self._say(answer)
         for number, received in channels:
             channel = self.channels.get(number)
             if channel is not None:
@@ -192,47 +192,23 @@ class Session:
             RemoteProtocolError: It may not say that.
         """
         for frame in frames:
-            if isinstance(frame, Credit):
-                channel = self.channels.get(frame.channel)
-                if channel is not None:
-                    channel.credit(frame)
-                elif frame.channel in self._opening:
-                    self._opening[frame.channel] = frame
+            if isinstance(frame, Ask):
+                self._ask(frame)
+            elif isinstance(frame, (Send, Call, Open, Settle, Extend, Close)):
+                if self._register.count(frame.seq, frame):
+                    self._dispatch(frame)
+                    self._store_early()
+            elif isinstance(frame, Credit):
+                self._credit(frame)
             elif isinstance(frame, Cancel):
                 self._cancel(frame.request)
-            elif isinstance(frame, Ask):
-                self._ask(frame)
-            elif isinstance(frame, (Send, Call, Open, Settle, Extend, Close)) and self._count(
-                frame.seq, frame
-            ):
-                self._dispatch(frame)
 
-    def _count(self, seq: int, frame: Request) -> bool:
-        """Take note of a request's number; say whether it is new: after a cut some are said again.
-
-        Raises:
-            RemoteProtocolError: It is no number that this request can have.
-        """
-        if seq <= self.received or seq in self._ahead:
-            if self._said_again:
-                return False
-            raise RemoteProtocolError(f"request {seq} has come before", field=f"{type(frame).__name__}.seq")
-        if seq > self._answered + 2 * PEER_REQUESTS_MAX:
-            raise RemoteProtocolError(
-                f"more than {PEER_REQUESTS_MAX} requests wait for their answers",
-                code="limit",
-                field=f"{type(frame).__name__}.seq",
-            )
-        if frame.answered > self._answered:
-            self._forget_below(frame.answered)
-        if seq == self.received + 1:
-            self.received = seq
-            while self._ahead and self.received + 1 in self._ahead:
-                self.received += 1
-                self._ahead.remove(self.received)
-        else:
-            self._ahead.add(seq)
-        return True
+    def _credit(self, frame: Credit) -> None:
+        channel = self.channels.get(frame.channel)
+        if channel is not None:
+            channel.credit(frame)
+        elif frame.channel in self._opening:
+            self._opening[frame.channel] = frame
 
     def _dispatch(self, frame: Request) -> None:
         seq = frame.seq
@@ -251,11 +227,10 @@ class Session:
             self._begin(seq, self._open(frame))
         elif isinstance(frame, Close):
             self._begin(seq, self._close_channel(frame.channel))
-        self._store_early()
 
     def _store_early(self) -> None:
         """Store what has waited for all that was numbered before it."""
-        while self._early_sends and self._early_sends[0][0] <= self.received:
+        while self._early_sends and self._early_sends[0][0] <= self._register.received:
             self._store(*heapq.heappop(self._early_sends))
 
     # --- answering ---------------------------------------------------------------------------------------------
@@ -289,27 +264,31 @@ class Session:
             self._looks.discard(seq)
             self._told()
 
+    def _over(self, question: Message) -> None:
+        """A question does not wait any more."""
+        self._waiting_bytes -= len(question.body)
+
+    def _published(self, seq: int, told: SendOutcome) -> None:
+        """A question went the way of all messages, or could not."""
+        self._answer(_sent(seq, [told]), soon=False)
+
     def _reply(self, seqs: Sequence[int], replies: Sequence[Reply]) -> None:
         """Answer questions, and wait for nothing more to go along."""
-        for seq, reply in zip(seqs, replies, strict=True):
-            self._keep(seq, reply, len(reply.body))
-        line = self.line
-        if line is not None:
-            line.say(Answers(list(seqs), list(replies)))
-            line.flush()
+        keep = self._register.keep
+        kept = [keep(seq, reply) for seq, reply in zip(seqs, replies, strict=True)]
+        if self.line is None:
+            return
+        if kept == replies:
+            self.line.say_now(Answers(list(seqs), list(replies)))
+            return
+        for seq, answer in zip(seqs, kept, strict=True):  # some of them are too large
+            self.line.say(Answers([seq], [answer]) if isinstance(answer, Reply) else answer)
 
     def _answer(self, answer: Answer, *, soon: bool = True) -> None:
-        size = _size_of(answer)
-        if size and self._answers_bytes + size > PEER_ANSWERS_BYTES_MAX:
-            text = f"answers of {self._answers_bytes:,} bytes wait already: ask for fewer at a time"
-            answer, size = Failed(answer.seq, TransportError.__name__, text), 0
-        self._keep(answer.seq, answer, size)
+        kept = self._register.keep(answer.seq, answer)
+        assert not isinstance(kept, Reply), "no answer becomes a reply"
         if self.line is not None:
-            self.line.say(answer, soon=soon)
-
-    def _keep(self, seq: int, answer: Answer | Reply, size: int) -> None:
-        self._answers_bytes += size
-        self._answers[seq] = answer
+            self.line.say(kept, soon=soon)
 
     def _say(self, frame: Frame) -> None:
         if self.line is not None:
@@ -318,13 +297,6 @@ class Session:
     def _flush(self) -> None:
         if self.line is not None:
             self.line.flush()
-
-    def _forget_below(self, answered: int) -> None:
-        for seq in range(self._answered, min(answered, self.received + 1)):
-            answer = self._answers.pop(seq, None)
-            if answer is not None:
-                self._answers_bytes -= _size_of(answer)
-        self._answered = max(self._answered, min(answered, self.received + 1))
 
     def _hears(self) -> bool:
         return self.line is not None and not self.line.full
@@ -356,7 +328,7 @@ class Session:
             self._answer(failed(seq, error))
             return
         self._make_room(bytes_of(messages), field="Send.batch")
-        if seq > self.received:
+        if seq > self._register.received:
             heapq.heappush(self._early_sends, (seq, messages))
         else:
             self._store(seq, messages)
@@ -367,43 +339,35 @@ class Session:
         Raises:
             RemoteProtocolError: They are too many.
         """
-        if self._sending_bytes and self._sending_bytes + size > PEER_SEND_BYTES_MAX:
+        if self._waiting_bytes and self._waiting_bytes + size > PEER_SEND_BYTES_MAX:
             raise RemoteProtocolError(
-                f"more than {PEER_SEND_BYTES_MAX:,} bytes wait to be stored", code="limit", field=field
+                f"messages of more than {PEER_SEND_BYTES_MAX:,} bytes wait for their answers",
+                code="limit",
+                field=field,
             )
-        self._sending_bytes += size
+        self._waiting_bytes += size
 
     def _ask(self, frame: Ask) -> None:
         """Take questions to their responders.
 
         Raises:
-            RemoteProtocolError: They are none, or more than may wait.
+            RemoteProtocolError: Nothing can be asked here, or more is asked than may wait.
         """
-        new = [
-            (seq, question)
-            for seq, question in enumerate(frame.questions, frame.seq)
-            if self._count(seq, frame)
-        ]
-        try:
-            check_messages(frame.questions, body_bytes_max=self._transport.capabilities.message_bytes_max)
-        except WaystationError as error:
-            for seq, _ in new:
+        questions, count = self._questions, self._register.count
+        if questions is None:
+            raise RemoteProtocolError("nothing can be asked here", field="Ask")
+        body_bytes_max = self._transport.capabilities.message_bytes_max
+        for seq, question in enumerate(frame.questions, frame.seq):
+            if not count(seq, frame):
+                continue
+            try:
+                check_question(question, body_bytes_max=body_bytes_max)
+            except WaystationError as error:
                 self._answer(failed(seq, error))
-            return
-        questions = self._questions
-        if questions is None or any(question.reply_to is None for _, question in new):
-            raise RemoteProtocolError(
-                "nothing can be asked here, or nobody waits for it", field="Ask.questions"
-            )
-        self._make_room(sum([len(question.body) for _, question in new]), field="Ask.questions")
-        for seq, question in new:
+                continue
+            self._make_room(len(question.body), field="Ask.questions")
             questions.ask(seq, question)
         self._store_early()
-
-    def _told_of(self, seq: int, question: Message, told: SendOutcome) -> None:
-        """A question was published, or was not."""
-        self._sending_bytes -= len(question.body)
-        self._answer(_sent(seq, [told]), soon=False)
 
     def _store(self, seq: int, messages: Sequence[Message]) -> None:
         # Who asks something waits for the answer, and hardly for the word that his question has come.
@@ -411,7 +375,7 @@ class Session:
         size = bytes_of(messages)
 
         def done(outcomes: Sequence[SendOutcome]) -> None:
-            self._sending_bytes -= size
+            self._waiting_bytes -= size
             self._answer(_sent(seq, outcomes), soon=soon)
 
         self._intake.send(messages, done)
@@ -507,13 +471,6 @@ def _asks(messages: Sequence[Message]) -> bool:
     if isinstance(messages, MessageRun):
         return messages.shared.reply_to is not None
     return all(message.reply_to is not None for message in messages)
-
-
-def _size_of(answer: Answer | Reply) -> int:
-    """Return how large an answer is that may be large."""
-    if isinstance(answer, Reply):
-        return len(answer.body)
-    return len(answer.value) if isinstance(answer, Result) else 0
 
 
 def _sent(seq: int, outcomes: Sequence[SendOutcome]) -> Sent:

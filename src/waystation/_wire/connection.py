@@ -79,7 +79,7 @@ class Connection:
         to = self._may_say.get(type(frame))
         if to is self.state:
             said = encode(frame, frame_bytes_max=self.peer_frame_bytes_max, whole=self._whole)
-            if isinstance(said, Bulk):
+            if type(said) is Bulk:  # not isinstance: that asks an abstract base class, at every frame
                 self._whole = (self._whole + 1) % 2**32
             return said
         said = encode(frame, frame_bytes_max=self.peer_frame_bytes_max)

@@ -38,10 +38,29 @@ def check_messages(messages: Sequence[Message], *, body_bytes_max: int) -> None:
             if len(body) > body_bytes_max:
                 check_body(body, body_bytes_max)
         return
-    _check_keys([message.key for message in messages])
-    _check_ids([message.id for message in messages])
     for message in messages:
-        _check_shared(message)
+        _check_message(message, body_bytes_max)
+
+
+def check_question(question: Message, *, body_bytes_max: int) -> None:
+    """Refuse a question that no bus of ours would ask.
+
+    Raises:
+        ConfigurationError: As `check_messages`; or nobody waits for its answer.
+        MessageTooLarge: As `check_messages`.
+    """
+    _check_message(question, body_bytes_max)
+    if question.reply_to is None:
+        raise ConfigurationError("a question has no reply address")
+
+
+def _check_message(message: Message, body_bytes_max: int) -> None:
+    if message.key is not None:
+        _check_keys((message.key,))
+    if not 0 < len(message.id) <= _TEXT_CHARS_MAX:
+        _check_ids((message.id,))
+    _check_shared(message)
+    if len(message.body) > body_bytes_max:
         check_body(message.body, body_bytes_max)
 
 
@@ -52,7 +71,9 @@ def _check_shared(message: Message) -> None:
     if message.priority not in _PRIORITIES:
         raise ConfigurationError(f"priority={message.priority} must be from 0 to {PRIORITY_MAX}")
     links = (message.correlation_id, message.causation_id, message.dedupe_key, message.traceparent)
-    _check_text("".join([each for each in links if each]))
+    for each in links:
+        if each is not None and (len(each) > _TEXT_CHARS_MAX or "\0" in each):
+            _check_text("".join([each for each in links if each]))
     expires_at, deliver_at = message.expires_at or 0.0, message.deliver_at or 0.0
     if not (0 <= message.time < _TIME_MAX and 0 <= expires_at < _TIME_MAX and 0 <= deliver_at < _TIME_MAX):
         raise ConfigurationError("a time of a message is not a point in time")
@@ -80,6 +101,7 @@ def _check_keys(keys: Iterable[str | None]) -> None:
             check_key(key)
 
 
-def _check_ids(ids: Iterable[str]) -> None:
-    if any(not 0 < len(each) <= _TEXT_CHARS_MAX for each in ids):
+def _check_ids(ids: Sequence[str]) -> None:
+    lengths = set(map(len, ids))
+    if lengths and not (min(lengths) > 0 and max(lengths) <= _TEXT_CHARS_MAX):
         raise ConfigurationError("a message has no id, or one that is too long")

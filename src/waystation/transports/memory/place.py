@@ -197,7 +197,10 @@ class Place:
 
     def settle(self, outcomes: Iterable[tuple[Delivery, Settlement]], now: float) -> int:
         """Settle deliveries of this place; return of how many the lease had ended. Twice is as good as once."""
-        lost = 0
+        lost, keys = (
+            0,
+            self._keys,
+        )  # none is in flight of most topics, and then no delivery need be asked for its own
         for delivery, outcome in outcomes:
             lease, number = delivery.token, delivery.index
             assert isinstance(lease, Lease), "a delivery of another transport"
@@ -209,8 +212,7 @@ class Place:
                 del self.leases[lease]
             if number < 0 or type(outcome) is not Accept:
                 self._close(number, delivery.message, delivery.attempt, outcome, now)
-            key = delivery.key
-            if key is not None and self._ordered:
+            if keys and (key := delivery.key) is not None:
                 self._leave(key, now)
         return lost
 
