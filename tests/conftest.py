@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from tests import brokers
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give this run, and the processes that it starts, a short folder for temporary files; pytest's own stay."""
@@ -33,6 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
     config.add_cleanup(clear_away)
+    config.pluginmanager.register(brokers, "brokers")
 
 
 @pytest.hookimpl(tryfirst=True)

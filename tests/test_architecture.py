@@ -35,9 +35,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "observe": {"", "_core", "_store"},
     "queueing": set(),
     "testing": {"", "_core", "transports", "queueing"},
-    "bench": {"", "_core", "transports"},
+    "_servers": {"_core"},
+    "bench": {"", "_core", "_servers", "transports"},
     "demo": {"", "_core"},
-    "cli": {"", "_core", "transports", "queueing", "observe", "bench", "demo", "testing"},
+    "cli": {"", "_core", "transports", "queueing", "observe", "bench", "demo", "testing", "_servers"},
 }
 
 #: Other people's libraries, by room. Drivers come through `import_driver`, when a transport opens.
@@ -50,6 +51,7 @@ MAY_USE: dict[str, set[str]] = {
     "_runtime": {"msgspec", "uvloop"},
     "transports": {"msgspec"},
     "transports.sqlite": {"apsw", "msgspec"},
+    "_servers": {"msgspec"},
     "observe": {"msgspec"},
     "testing": {"hypothesis", "msgspec", "pytest"},
     "bench": {"apsw", "grpc", "msgspec", "nats", "rich", "tornado", "uvloop", "zmq"},

@@ -20,8 +20,8 @@ FUNCTION_LINES_MAX = 60
 #: `type: ignore[code]  # reason` comments outside tests/typing, where they are the assertions.
 TYPE_IGNORES_MAX = 0
 
-#: Files that run in a thread of their own and may block it: SQLite calls its busy handler there.
-MAY_SLEEP = {"src/waystation/_store/database.py"}
+#: Files that may block: a thread of its own, where SQLite calls its busy handler; commands, which wait for processes.
+MAY_SLEEP = {"src/waystation/_servers/patience.py", "src/waystation/_store/database.py"}
 
 #: Files of the engine that may ask what time it is. Whatever a message shows goes by the clock that a program brings.
 MAY_READ_TIME = {
