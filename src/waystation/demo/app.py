@@ -1,6 +1,7 @@
 """The application: typed places and the handlers on them, as a user would write them.
 
-Three routers, because each part runs in processes of its own: `delays` twice, `alerts` and `status` once.
+A router for each part that runs in processes of its own: `delays` twice, `alerts` (with `watching`) and `status` once.
+Where the medium has no transactions, the handlers that keep something are those of `beside`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from .flights import Flight
 
 #: The environment variable in which every process of the demo finds the bus's URL.
 URL_VARIABLE: Final = "WAYSTATION_DEMO_URL"
+
+#: That in which it finds the URL of a database for what the handlers keep; none if that is in the bus's own medium.
+EFFECTS_VARIABLE: Final = "WAYSTATION_DEMO_EFFECTS"
 
 
 class Alert(msgspec.Struct, frozen=True):
@@ -46,6 +50,7 @@ ALERT = Topic("flights.alert", Alert)
 STATUS = Endpoint("flights.status", Ask, Status)
 
 delays = Router()
+watching = Router()
 alerts = Router()
 status = Router()
 
@@ -56,7 +61,7 @@ async def count(flights: list[Flight], tx: Transaction) -> None:
     await write_flights(tx, flights)
 
 
-@alerts.subscribe(DEPARTED, group="alerts", batch=1000)
+@watching.subscribe(DEPARTED, group="alerts", batch=1000)
 async def watch(flights: list[Flight], bus: Bus) -> None:
     """Send a command for each flight that left late: all of a batch together."""
     async with bus.batch() as batch:

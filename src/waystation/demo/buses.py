@@ -9,23 +9,28 @@ import os
 
 from waystation import Bus
 
-from .app import URL_VARIABLE, alerts, delays, status
+from . import beside
+from .app import EFFECTS_VARIABLE, URL_VARIABLE, alerts, delays, status, watching
 from .effects import note_worker
 
 _URL = os.environ.get(URL_VARIABLE, "sqlite:///flights.db")
+_BESIDE = EFFECTS_VARIABLE in os.environ
+_LIFESPAN = beside.connected if _BESIDE else None
 
-delays_bus = Bus(_URL, name="delays")
-delays_bus.include(delays)
+delays_bus = Bus(_URL, name="delays", lifespan=_LIFESPAN)
+delays_bus.include(beside.delays if _BESIDE else delays)
 
-alerts_bus = Bus(_URL, name="alerts")
-alerts_bus.include(alerts)
+alerts_bus = Bus(_URL, name="alerts", lifespan=_LIFESPAN)
+alerts_bus.include(watching)
+alerts_bus.include(beside.alerts if _BESIDE else alerts)
 
-status_bus = Bus(_URL, name="status")
-status_bus.include(status)
+status_bus = Bus(_URL, name="status", lifespan=_LIFESPAN)
+status_bus.include(beside.status if _BESIDE else status)
 
 
 @delays_bus.on_startup
 async def introduce() -> None:
     """Leave this worker's process id where the director finds whom to end."""
-    async with delays_bus.transaction() as tx:
+    bus = beside.effects_bus if _BESIDE else delays_bus
+    async with bus.transaction() as tx:
         await note_worker(tx, os.getpid())

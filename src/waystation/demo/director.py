@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Coroutine
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from waystation import Bus, WaystationError
 
 from .._core.exitcode import ExitCode, exit_code
 from .._core.url import redact
+from .app import DEPARTED
 from .effects import create_tables
 from .flights import find_csv, read_flights
 from .processes import Crew, DemoFailed
@@ -69,10 +71,13 @@ async def replay(url: str | None, csv: Path, limit: int | None, *, console: Cons
         place = url if url is not None else f"sqlite:///{folder}/flights.db"
         bus = Bus(place, name="director")
         _check(bus)
-        async with bus:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(bus)
             _check(bus)  # again: what is behind a server is known once it has said so
-            await _prepare(bus)
-            async with Crew(place, Path(folder)) as crew:
+            beside = None if bus.capabilities.transactions else f"sqlite:///{folder}/effects.db"
+            effects = bus if beside is None else await stack.enter_async_context(Bus(beside, name="effects"))
+            await _prepare(bus, effects)
+            async with Crew(place, beside, Path(folder)) as crew:
                 await _start(crew, limit)
                 # The feeder reads the file meanwhile too, so there is nothing to look at yet.
                 console.print(f"reading the departures: {csv}", highlight=False, soft_wrap=True)
@@ -81,7 +86,7 @@ async def replay(url: str | None, csv: Path, limit: int | None, *, console: Cons
                 with View(
                     console, f"{total:,} departures from New York in 2013, through {redact(place)}"
                 ) as view:
-                    watch = Watch(bus, crew, view, total=total, begun=begun)
+                    watch = Watch(bus, effects, crew, view, total=total, begun=begun)
                     await watch.run()
             rows = compare(direct, await watch.outcome())
     console.print(closing_table(rows))
@@ -104,19 +109,17 @@ def _check(bus: Bus) -> None:
         UnsupportedCapability: The sentence says what is missing.
     """
     facts = bus.capabilities
-    facts.require("transactions", by="the demo, which counts each flight once,")
     facts.require("multi_process", by="the demo")
     facts.require("ordered_by_key", by="the demo")
     facts.require("request_reply", by="the demo")
     facts.require("inspectable", by="the demo's view")
 
 
-async def _prepare(bus: Bus) -> None:
-    async with bus.transaction() as tx:
-        if not await create_tables(tx):
-            raise DemoFailed(
-                "this store holds an earlier run of the demo: delete it, or name another with --url"
-            )
+async def _prepare(bus: Bus, effects: Bus) -> None:
+    async with effects.transaction() as tx:
+        known = not await create_tables(tx)
+    if known or any(info.topic == DEPARTED.name for info in await bus.inspector().groups()):
+        raise DemoFailed("this store holds an earlier run of the demo: delete it, or name another with --url")
 
 
 async def _start(crew: Crew, limit: int | None) -> None:

@@ -1,8 +1,8 @@
-"""What the handlers leave behind: five tables of the demo's own in the bus's file.
+"""What the handlers leave behind: five tables of the demo's own, in the bus's file or in one beside its broker.
 
-Each handler writes through the transaction that also holds its inbox marks and its settlements, so a batch that a
-killed worker had half done is undone as a whole, and done once by whoever gets it next. A counter beside each row
-would show it if that were not so.
+In the bus's file each handler writes through the transaction that also holds its inbox marks and its settlements, so a
+batch that a killed worker had half done is undone as a whole, and done once by whoever gets it next. A counter beside
+each row would show it if that were not so.
 """
 
 from __future__ import annotations
@@ -92,6 +92,13 @@ async def write_flights(tx: Transaction, flights: Sequence[Flight]) -> None:
     await tx.executemany(
         _COUNTED, [(carrier, *astuple(counted)) for carrier, counted in tally(flights).items()]
     )
+
+
+async def find_handled(tx: Transaction, numbers: Sequence[int]) -> set[int]:
+    """Return which of these flights were handled."""
+    places = ", ".join("?" * len(numbers))
+    rows = await tx.execute(f"SELECT number FROM demo_flights WHERE number IN ({places})", numbers)
+    return {number for (number,) in rows}
 
 
 async def write_alerts(tx: Transaction, numbers: Iterable[int]) -> None:

@@ -14,7 +14,7 @@ from asyncio.subprocess import PIPE, STDOUT, Process
 from pathlib import Path
 from typing import Final, Self
 
-from .app import URL_VARIABLE
+from .app import EFFECTS_VARIABLE, URL_VARIABLE
 
 #: How long a process may take to drain once it was asked to end, in seconds.
 STOP_S_MAX: Final = 15.0
@@ -35,11 +35,14 @@ class Crew:
 
     Args:
         url: The bus's URL; each child finds it in its environment.
+        effects_url: That of the database for what the handlers keep; None: it is in the bus's own medium.
         folder: Where their logs go.
     """
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, effects_url: str | None, folder: Path) -> None:
         self._environment = {**os.environ, URL_VARIABLE: url}
+        if effects_url is not None:
+            self._environment[EFFECTS_VARIABLE] = effects_url
         self._folder = folder
         self._children: dict[str, Process] = {}
 

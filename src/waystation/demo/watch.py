@@ -39,14 +39,16 @@ class Watch:
 
     Args:
         bus: A connected bus on the same store.
+        effects: A connected bus on what the handlers keep; the same, or another.
         crew: The processes that do the work.
         view: Where to show it.
         total: How many flights will come.
         begun: When the demo began, on the monotonic clock.
     """
 
-    def __init__(self, bus: Bus, crew: Crew, view: View, *, total: int, begun: float) -> None:
+    def __init__(self, bus: Bus, effects: Bus, crew: Crew, view: View, *, total: int, begun: float) -> None:
         self._bus = bus
+        self._effects = effects
         self._crew = crew
         self._view = view
         self._total = total
@@ -79,7 +81,7 @@ class Watch:
 
     async def outcome(self) -> Outcome:
         """Read everything that the run left behind. The processes should have ended."""
-        async with self._bus.transaction() as tx:
+        async with self._effects.transaction() as tx:
             effects = await read_effects(tx)
             workers = (await read_counts(tx)).workers
         groups = await self._bus.inspector().groups()
@@ -130,7 +132,7 @@ class Watch:
         return False
 
     async def _look(self) -> Progress:
-        async with self._bus.transaction() as tx:
+        async with self._effects.transaction() as tx:
             counts = await read_counts(tx)
         groups = await self._bus.inspector().groups()
         return look(
