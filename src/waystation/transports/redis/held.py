@@ -1,0 +1,143 @@
+"""What a feed holds: the leases of its deliveries, and what a settlement says to the server of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from ..._core.delivery import Accept, DeadLetter, Delivery, Release, Retry, Settlement
+from ..._core.limits import REASON_CHARS_MAX
+from .entries import entry_id_in, message_of
+
+#: kind, place among the lease's entries or -1, id of the entry or name of what was held, attempt, delay, reason,
+#: detail.
+Other: TypeAlias = tuple[int, int, str, int, float, str, str]
+
+_AGAIN, _DEAD, _BACK = 1, 2, 3
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """What one call took from one topic. Its number is the fencing token: what is taken again has another.
+
+    A delivery's `index` is its place among the entries that the lease stands for, or below zero, that of a name in
+    `names`.
+
+    Attributes:
+        open: Indexes that are not settled.
+        gone: Indexes that were not settled when the lease ended.
+    """
+
+    topic: str
+    number: bytes
+    ids: dict[int, bytes] = field(default_factory=dict)
+    names: list[bytes] = field(default_factory=list)
+    open: set[int] = field(default_factory=set)
+    gone: set[int] = field(default_factory=set)
+
+    def name(self, index: int) -> bytes:
+        """Return what the server calls a delivery: an entry's id, or the name of what is held."""
+        return self.ids[index] if index >= 0 else self.names[-index - 1]
+
+    def lose(self, indexes: Iterable[int]) -> None:
+        """Take in that the lease has ended."""
+        self.gone.update(indexes, self.open)
+        self.open = set()
+
+
+def token(delivery: Delivery) -> Lease:
+    """Return a delivery's lease."""
+    assert isinstance(delivery.token, Lease), "a delivery of another transport"
+    return delivery.token
+
+
+def taken(found: Sequence[Any]) -> tuple[Lease, list[Delivery]]:
+    """Return the lease and the deliveries that a place gave."""
+    topic, number, _, held, fresh, indexes = found
+    lease = Lease(topic.decode(), number)
+    deliveries = []
+    for attempt, name, fields in held:
+        lease.names.append(name)
+        message = message_of(lease.topic, entry_id_in(name), fields)
+        deliveries.append(Delivery.of(message, attempt, lease, index=-len(lease.names)))
+    for index, (entry_id, fields) in zip(indexes or range(len(fresh)), fresh, strict=True):
+        lease.ids[index] = entry_id
+        deliveries.append(Delivery.of(message_of(lease.topic, entry_id, fields), 1, lease, index=index))
+    lease.open.update([delivery.index for delivery in deliveries])
+    return lease, deliveries
+
+
+class Settled:
+    """What a settlement says of one lease."""
+
+    __slots__ = ("accepted", "held", "indexes", "keyed", "lease", "others")
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+        self.indexes: list[int] = []
+        self.accepted: list[int] = []
+        self.keyed: list[int | str] = []
+        self.held: list[str] = []
+        self.others: list[Other] = []
+
+    def add(self, delivery: Delivery, settlement: Settlement) -> None:
+        """Say how one delivery ends."""
+        index, lease = delivery.index, self.lease
+        lease.open.remove(index)
+        self.indexes.append(index)
+        if not isinstance(settlement, Accept):
+            self.others.append(_other(delivery, lease.name(index).decode(), settlement))
+        elif index < 0:
+            self.held.append(lease.names[-index - 1].decode())
+        elif (key := delivery.key) is None:
+            self.accepted.append(index)
+        else:
+            self.keyed += (index, key)
+
+    def packed(self) -> list[Any]:
+        """Return what the script reads."""
+        self.others.sort(key=lambda other: other[1])
+        lease = self.lease
+        number = lease.number.decode()
+        return [lease.topic, number, ranges(self.accepted), self.keyed, self.held, self.others]
+
+
+def by_lease(outcomes: Iterable[tuple[Delivery, Settlement]]) -> tuple[list[Settled], list[Delivery]]:
+    """Sort outcomes by lease; return also the deliveries whose lease has ended. What is settled is passed over."""
+    found: dict[Lease, Settled] = {}
+    lost = []
+    for delivery, settlement in outcomes:
+        lease = token(delivery)
+        if delivery.index in lease.open:
+            if lease not in found:
+                found[lease] = Settled(lease)
+            found[lease].add(delivery, settlement)
+        elif delivery.index in lease.gone:
+            lost.append(delivery)
+    return list(found.values()), lost
+
+
+def ranges(indexes: list[int]) -> list[int]:
+    """Return numbers as pairs, from and to."""
+    indexes.sort()
+    if indexes and indexes[-1] - indexes[0] == len(indexes) - 1:
+        return [indexes[0], indexes[-1]]
+    found: list[int] = []
+    for index in indexes:
+        if found and index == found[-1] + 1:
+            found[-1] = index
+        else:
+            found += (index, index)
+    return found
+
+
+def _other(delivery: Delivery, name: str, settlement: Settlement) -> Other:
+    index = max(delivery.index, -1)
+    if isinstance(settlement, Retry):
+        return _AGAIN, index, name, delivery.attempt, settlement.delay_s, "", ""
+    if isinstance(settlement, DeadLetter):
+        reason, detail = settlement.reason[:REASON_CHARS_MAX], settlement.detail[:REASON_CHARS_MAX]
+        return _DEAD, index, name, delivery.attempt, 0.0, reason, detail
+    assert isinstance(settlement, Release), settlement
+    return _BACK, index, name, delivery.attempt, 0.0, "", ""

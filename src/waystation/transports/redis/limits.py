@@ -1,0 +1,41 @@
+"""Limits of the Redis gate, each with its unit and its reason."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..._core.limits import LEASE_S
+
+#: The oldest server that is spoken to: the first with script flags, so that settling works while memory is full, and
+#: with ids of which only the milliseconds are given.
+SERVER_VERSION_MIN: Final = (7, 0)
+
+#: How long the server may leave a command unanswered, in seconds, before the connection counts as dead. No command
+#: waits there for anything but the disk, and whoever is silent for longer has lost his leases anyway.
+REPLY_S: Final = LEASE_S
+
+#: How long deliveries, settlements and everything else but sends wait for a connection to come back, in seconds, before
+#: they fail: a server that is started again is there by then, and leases have not ended.
+RIDE_OUT_S: Final = LEASE_S / 2
+
+#: Bytes of bodies that one call takes, about: several batches, and a reply that no buffer minds.
+TAKE_BYTES_MAX: Final = 8 * 1024 * 1024
+
+#: Messages that one call takes at most: a few milliseconds of the server, which does nothing else meanwhile.
+TAKE_MESSAGES_MAX: Final = 1000
+
+#: Replies that one call reads: enough that those of many requests come together.
+REPLIES_COUNT_MAX: Final = 256
+
+#: How long a reply is kept that nobody reads, in seconds: whoever waits reads at once, but for a cut.
+REPLY_KEPT_S: Final = 120
+
+#: Fields of one entry, names and values counted: a script can hand over about 8,000. A message with more of them has
+#: its headers in one.
+FIELDS_COUNT_MAX: Final = 4000
+
+#: Entries of one page that is read for `browse`: bodies of the largest size fit into memory one after another only.
+PAGE_ENTRIES: Final = 100
+
+#: Longest `prefix`, in characters: it is part of every key.
+PREFIX_CHARS_MAX: Final = 64

@@ -1,0 +1,169 @@
+-- ARGV: time, group, owner, pattern, limit, bytes, lease in seconds, whether the owner holds something, its turn.
+-- Takes at most `limit` messages, and about so many bytes of bodies, from the group's places on topics that fit.
+-- Returns {seconds until something is due, state, place ...}: state is "gone" if there is no such group, "held" if there is
+-- something for whoever holds nothing else, "more" if there may be more, else "". A place is {topic, lease, is suspect,
+-- held, fresh, indexes}: held messages are {attempt, name, fields}, fresh ones {id, fields}; indexes are their places among
+-- those that the lease stands for, none if they are 0, 1, 2 ...
+
+local group, owner, pattern = ARGV[2], ARGV[3], ARGV[4]
+local room, bytes_room, lease_s = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local busy, turn = ARGV[8] == '1', tonumber(ARGV[9])
+local PASSED_MAX = 5000 -- entries that one call looks at beyond what it takes
+local PRIORITY_TURNS = 10 -- of so many turns one takes the oldest first
+
+local state = ''
+
+local function weigh(fields) bytes_room = bytes_room - #fields[#fields] end
+
+-- Makes a message's key busy, or says that it has to wait.
+local function has_to_wait(place, fields)
+  local key = place.ordered and key_of(fields)
+  if not key then return false end
+  local known = load_key(place, key)
+  if not known then
+    change_key(place, key, { out = 1, parked = 0, owner = owner })
+  elseif known.owner == owner and known.parked == 0 then
+    known.out = known.out + 1
+    change_key(place, key, known)
+  else
+    return true
+  end
+  return false
+end
+
+local function take_ready(place, taken)
+  for _, name in ipairs(call('ZRANGE', place.name .. ':ready', 0, room - 1)) do
+    if bytes_room <= 0 then return false end
+    local held = cmsgpack.unpack(call('HGET', place.name .. ':held', name))
+    if held.suspect then
+      -- It may have killed who had it: to somebody who has nothing else, and nothing else with it.
+      state = 'held'
+      if busy or #taken > 0 then return false end
+    end
+    call('ZREM', place.name .. ':ready', name)
+    held.attempts = held.attempts + 1
+    call('HSET', place.name .. ':held', name, cmsgpack.pack(held))
+    if held.key and place.ordered then
+      local known = load_key(place, held.key)
+      known.owner = owner
+      change_key(place, held.key, known)
+    end
+    local fields = cmsgpack.unpack(call('HGET', place.name .. ':bodies', name))
+    taken[#taken + 1] = { held.attempts, name, fields }
+    weigh(fields)
+    room = room - 1
+    if held.suspect then return false end
+  end
+  return true
+end
+
+local function take_urgent(place, taken)
+  if call('EXISTS', place.name .. ':urgent') == 0 then return end
+  if call('HINCRBY', place.name, 'turns', 1) % PRIORITY_TURNS == 0 then return end
+  local cursor = sortable(place.cursor)
+  while room > 0 and bytes_room > 0 do
+    local sorted = call('ZPOPMIN', place.name .. ':urgent')[1]
+    if not sorted then return end
+    local id = plain(sorted)
+    local entry = sorted > cursor and call('XRANGE', place.stream, id, id)[1]
+    if entry then
+      call('SADD', place.name .. ':ahead', id)
+      local fields = entry[2]
+      if has_to_wait(place, fields) then
+        hold_entry(place, id, fields, 0, now, false)
+      else
+        local number = call('HINCRBY', base .. 'counters', 'held', 1)
+        local name = sorted .. ':' .. id .. ':' .. string.format('%.0f', number)
+        call('HSET', place.name .. ':bodies', name, cmsgpack.pack(fields))
+        call('HSET', place.name .. ':held', name, cmsgpack.pack({
+          attempts = 1, due = now, stays = false, suspect = false, key = key_of(fields) }))
+        taken[#taken + 1] = { 1, name, fields }
+        weigh(fields)
+        room = room - 1
+      end
+    end
+  end
+end
+
+local function at_once(place)
+  local largest = tonumber(call('HGET', base .. 'about:' .. place.topic, 'largest') or 0)
+  return largest == 0 and 200 or math.max(1, math.min(200, math.floor(bytes_room / largest)))
+end
+
+local function take_fresh(place, taken, indexes, lease)
+  local chunk, done, ahead = at_once(place), {}, call('SCARD', place.name .. ':ahead') > 0
+  local cursor, count, skipped = place.cursor, 0, 0
+  while room > 0 and bytes_room > 0 and skipped < PASSED_MAX do
+    local asked = math.min(room, chunk)
+    local entries = call('XRANGE', place.stream, '(' .. cursor, '+', 'COUNT', asked)
+    if place.ordered then load_keys(place, entries) end
+    for _, entry in ipairs(entries) do
+      cursor = entry[1]
+      if ahead and call('SREM', place.name .. ':ahead', cursor) == 1 then
+        done[count], skipped = true, skipped + 1
+      elseif has_to_wait(place, entry[2]) then
+        hold_entry(place, cursor, entry[2], 0, now, false)
+        done[count], skipped = true, skipped + 1
+      else
+        taken[#taken + 1], indexes[#indexes + 1] = entry, count
+        weigh(entry[2])
+        room = room - 1
+      end
+      count = count + 1
+      if bytes_room <= 0 then break end
+    end
+    if #entries < asked then break end
+  end
+  if skipped >= PASSED_MAX then state = 'more' end
+  if count == 0 then return end
+  lease.first, lease.last, lease.count = place.cursor, cursor, count
+  if skipped > 0 then put_done(lease, done) else lease.open = count end
+  move_cursor(place, cursor, place.offset + count)
+end
+
+local function take(place)
+  look_at_time(place)
+  local lease = { owner = owner, first = place.cursor, last = place.cursor, count = 0, open = 0, held = 0, done = {} }
+  local held, fresh, indexes = {}, {}, {}
+  if take_ready(place, held) then
+    take_urgent(place, held)
+    take_fresh(place, fresh, indexes, lease)
+  end
+  local found
+  lease.held = #held
+  if #held + #fresh > 0 then
+    local number = string.format('%.0f', call('HINCRBY', base .. 'counters', 'lease', 1))
+    write_lease(place, number, lease)
+    call('ZADD', place.name .. ':ends', exact(now + lease_s), number)
+    for _, message in ipairs(held) do call('SADD', place.name .. ':let:' .. number, message[2]) end
+    if #fresh == lease.count then indexes = {} end
+    found = { place.topic, number, state == 'held' and #fresh == 0 and #held == 1 and 1 or 0, held, fresh, indexes }
+  end
+  place.rings = false -- whoever is woken finds it taken; what is left over, its taker comes back for
+  if call('EXISTS', place.name .. ':ready') == 1 then ring(place.topic, group) end
+  save(place)
+  return found
+end
+
+look_around()
+local topics = { pattern }
+if pattern:find('[*#]') then
+  topics = {}
+  for _, topic in ipairs(call('SMEMBERS', base .. 'topics:' .. group)) do
+    if matches(pattern, topic) then topics[#topics + 1] = topic end
+  end
+  table.sort(topics)
+end
+local found, due = {}, first_score(base .. 'schedule')
+for i = 1, #topics do
+  local place = open_place(group, topics[(i + turn) % #topics + 1])
+  if place and room > 0 and bytes_room > 0 and state ~= 'held' then
+    found[#found + 1] = take(place)
+    busy = busy or #found > 0
+    due = math.min(due, next_time(place))
+  elseif not place then
+    state = 'gone'
+  end
+end
+if pattern:find('[*#]') and call('HEXISTS', base .. 'subscriptions', group .. ' ' .. pattern) == 0 then state = 'gone' end
+return { due == math.huge and '' or exact(math.max(due - now, 0)), state, unpack(found) }

@@ -1,0 +1,62 @@
+"""The scripts in `lua/`: each is a unit of work that the server does as a whole or not at all.
+
+A script is sent by its digest; a server that does not know it yet is given the text.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+from typing import Final, NamedTuple
+
+#: What each script needs before it, in order. All begin with `common`.
+_NEEDS: Final = {
+    "send": ("place", "publish"),
+    "take": ("place", "publish"),
+    "settle": ("place",),
+    "extend": ("place",),
+    "release": ("place",),
+    "declare": ("place", "offsets"),
+    "sweep": ("place", "publish"),
+    "replies": (),
+    "topics": ("place", "publish"),
+    "groups": ("place", "publish"),
+    "browse": ("place", "publish", "offsets"),
+    "seek": ("place", "publish", "offsets"),
+    "remove": ("place", "publish"),
+    "letters": ("place",),
+    "dead": (),
+    "scheduled": ("place", "publish"),
+    "reschedule": ("place", "publish"),
+    "recur": ("place", "publish"),
+    "recurring": (),
+    "announce": ("place", "publish"),
+    "members": (),
+    "facts": (),
+}
+
+#: What puts something in is refused while the server's memory is full; everything else goes on, or nothing would ever
+#: be freed.
+_ADDS: Final = ("send", "recur", "declare", "letters")
+
+#: Sent so often that the server is given them when a connection begins.
+HOT: Final = ("send", "take", "settle", "extend")
+
+
+class Script(NamedTuple):
+    """A script's name, text, and digest in hexadecimal."""
+
+    name: str
+    text: bytes
+    digest: bytes
+
+
+@cache
+def script(name: str) -> Script:
+    """Return a script by its name."""
+    folder = files(__package__) / "lua"
+    parts = [(folder / f"{part}.lua").read_text("utf-8") for part in ("common", *_NEEDS[name], name)]
+    flags = "" if name in _ADDS else " flags=allow-oom"
+    text = f"#!lua{flags}\n".encode() + "\n".join(parts).encode()
+    return Script(name, text, sha1(text, usedforsecurity=False).hexdigest().encode())

@@ -1,0 +1,16 @@
+"""`redis://` keeps the rules, on a real server."""
+
+from itertools import count
+
+import pytest
+
+from tests.brokers import Server
+from waystation.testing.conformance import TransportConformance
+
+_numbers = count()
+
+
+class TestRedis(TransportConformance):
+    @pytest.fixture(autouse=True)
+    def _prefix(self, redis_server: Server) -> None:
+        self.url = f"{redis_server.url}?prefix=conformance-{next(_numbers)}"
