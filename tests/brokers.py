@@ -29,6 +29,8 @@ from waystation._servers.kinds import KINDS, kind_of
 from waystation._servers.machine import look
 from waystation._servers.plan import KindName
 
+__all__ = ["Server", "again", "kafka_server", "nats_server", "own", "rabbitmq_server", "redis_server"]
+
 
 class Brokers:
     """The servers of one run of the tests."""

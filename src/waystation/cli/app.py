@@ -21,6 +21,7 @@ from . import (
     run,
     schedule,
     serve,
+    servers,
     tail,
 )
 from .framework import Command, Commands
@@ -65,6 +66,8 @@ def build() -> typer.Typer:
     run_it, look, repair, measure = "Run", "Look", "Repair", "Measure"
     app.command("run", cls=Command, rich_help_panel=run_it)(run.run)
     app.command("serve", cls=Command, rich_help_panel=run_it)(serve.serve)
+    app.command("up", cls=Command, rich_help_panel=run_it)(servers.start)
+    app.command("down", cls=Command, rich_help_panel=run_it)(servers.stop)
     app.command("demo", cls=Command, rich_help_panel=run_it)(demo.demo)
     app.command("publish", cls=Command, rich_help_panel="Send")(publish.publish)
     app.command("send", cls=Command, rich_help_panel="Send")(publish.send)
