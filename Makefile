@@ -1,7 +1,7 @@
 # What a developer types. `make` alone lists the targets; each installs what it needs into .venv first.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo example-direct example-served test faults soak mutants check fmt bench bench-peers docs clean
+.PHONY: help demo example-direct example-served brokers test faults soak mutants check fmt bench bench-peers docs clean
 
 # The first of these that is new enough builds .venv. Another one: make PYTHON=/path/to/python3
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
@@ -23,6 +23,9 @@ example-direct: .venv/installed ## two services that talk to each other over TCP
 
 example-served: .venv/installed ## a store that is served, its server restarted while a producer and a worker use it
 	$(BIN)/python -m examples.served
+
+brokers: .venv/tools ## install the servers that the tests of brokers need; where that takes root and you are not, say what to type
+	$(BIN)/python -m scripts.brokers $(ARGS)
 
 test: .venv/tools ## the whole test suite (ARGS="-k retry" for a part)
 	$(BIN)/python -m pytest $(ARGS)

@@ -8,10 +8,11 @@ import pytest
 
 from waystation import ConfigurationError
 from waystation._servers import docker, kafka
-from waystation._servers.desk import install, means_of
+from waystation._servers.desk import means_of
+from waystation._servers.installing import install
 from waystation._servers.kinds import KINDS, kind_of
 from waystation._servers.machine import Machine
-from waystation._servers.plan import Kind, KindName, Means, Plan, Request
+from waystation._servers.plan import Kind, KindName, Means, Plan, Recipe, Request
 
 BIN = "/opt/bin"
 EVERY_KIND = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
@@ -159,6 +160,17 @@ def test_an_installation_that_fails_is_told(tmp_path: Path) -> None:
     with pytest.raises(ChildProcessError, match=r"/bin/false .* failed: "):
         install(recipe)
     assert [file.name for file in tmp_path.iterdir()] == [f"kafka-{kafka.VERSION}.pom.xml"]
+
+
+def test_packages_start_no_service_while_they_are_installed(tmp_path: Path) -> None:
+    policy, seen = tmp_path / "policy-rc.d", tmp_path / "seen"
+    recipe = Recipe(say="", commands=(("/bin/cp", str(policy), str(seen)),), for_everybody=True)
+    install(recipe, policy=policy)
+    assert seen.read_text() == "#!/bin/sh\nexit 101\n"
+    assert not policy.exists()
+    policy.write_text("exit 0")
+    install(recipe, policy=policy)
+    assert policy.read_text() == seen.read_text() == "exit 0"
 
 
 @EVERY_KIND

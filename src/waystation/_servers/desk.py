@@ -19,15 +19,12 @@ from . import docker, processes, state
 from .kinds import kind_of
 from .machine import Machine, look
 from .patience import until
-from .plan import Kind, Means, Plan, Recipe, Request
+from .plan import Kind, Means, Plan, Request
 from .probing import answers, free_ports, somebody_listens
 from .state import State
 
 #: How long one command that prepares a folder may take, in seconds.
 _PREPARE_S = 300.0
-
-#: How long an installation may take, in seconds.
-_INSTALL_S = 1800.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,28 +140,6 @@ def means_of(kind: Kind, machine: Machine) -> Means:
         alone = f", or let Waystation do that: waystation up {kind.name} --install" if recipe.commands else ""
         raise ConfigurationError(f"{kind.title} is not on this machine: {recipe.say}{alone}")
     return means
-
-
-def install(recipe: Recipe) -> None:
-    """Do what a recipe says, its output on the terminal.
-
-    Raises:
-        ConfigurationError: It has nothing that can be run.
-        ChildProcessError: A command failed.
-    """
-    if not recipe.commands:
-        raise ConfigurationError(f"this has to be done by hand: {recipe.say}")
-    for file, text in recipe.files.items():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-    for command in recipe.commands:
-        try:
-            subprocess.run(
-                command, check=True, timeout=_INSTALL_S, stdin=subprocess.DEVNULL,
-                env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-            )  # fmt: skip
-        except subprocess.SubprocessError as error:
-            raise ChildProcessError(f"{' '.join(command)} failed: {error}") from error
 
 
 def _check_nodes(kind: Kind, nodes: int | None) -> None:

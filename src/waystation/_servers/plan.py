@@ -99,11 +99,13 @@ class Recipe:
         say: What a person can type; nothing: see the server's own pages.
         commands: What can be run for them, in order; none: they must do it themselves.
         files: Written before.
+        for_everybody: Whether packages of the system are among it.
     """
 
     say: str
     commands: tuple[tuple[str, ...], ...] = ()
     files: Mapping[Path, str] = field(default_factory=dict)
+    for_everybody: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,6 +47,7 @@ def jars(machine: Machine, artifacts: Sequence[str], folder: Path, *, java: bool
         say=f"{first.say}, then {' '.join(fetch)}",
         commands=(*first.commands, fetch) if first.commands else (),
         files={pom: _pom(artifacts)},
+        for_everybody=first.for_everybody,
     )
 
 
@@ -61,6 +62,7 @@ def _apt(machine: Machine, names: str) -> Recipe:
             (apt, "update", "--quiet"),
             (apt, "install", "--yes", "--quiet", "--no-install-recommends", *names.split()),
         ),
+        for_everybody=True,
     )
 
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from waystation._servers.desk import Server, down, found_in, install, up
+from waystation._servers.desk import Server, down, found_in, up
+from waystation._servers.installing import install
 from waystation._servers.kinds import KINDS, kind_of
 from waystation._servers.machine import look, servers_home
 from waystation._servers.plan import Kind
