@@ -1,0 +1,226 @@
+"""What a `nats://` URL says. Read strictly; secrets are never shown."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote
+
+from ..._core.delivery import Durability
+from ..._core.duration import seconds
+from ..._core.errors import ConfigurationError
+from ..._core.limits import CONNECT_TIMEOUT_S
+from ..._core.url import TransportURL
+
+#: What `insecure=` must be, in words: nobody types that by accident.
+KNOWINGLY: Final = "yes-i-know"
+
+_OPTIONS: Final = (
+    "connect_timeout", "insecure", "prefix", "replicas", "sync", "tls", "tls_ca", "tls_cert", "tls_key", "tls_name",
+    "token_file",
+)  # fmt: skip
+
+_PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9]{0,31}")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server is."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"nats://{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the URL says.
+
+    Attributes:
+        addresses: To be tried in turn.
+        place: All of them, for people.
+        prefix: What everything of ours on that server begins with.
+        replicas: Of each stream.
+        flushed: Whether the server's operator has said that it flushes before it confirms.
+    """
+
+    addresses: tuple[Address, ...]
+    place: str
+    prefix: str
+    replicas: int
+    flushed: bool
+    tls: ssl.SSLContext | None
+    tls_name: str | None
+    user: str = field(repr=False)
+    password: str = field(repr=False)
+    token: str = field(repr=False)
+    connect_timeout_s: float = CONNECT_TIMEOUT_S
+
+    @property
+    def durability(self) -> Durability:
+        """What a confirmed message survives."""
+        if self.replicas > 1:
+            return Durability.REPLICATED_FLUSHED if self.flushed else Durability.REPLICATED
+        return Durability.FLUSHED if self.flushed else Durability.WRITTEN
+
+    @property
+    def advice(self) -> str:
+        """What to look at if the server does not let us in."""
+        if self.user or self.token:
+            return "are the user and the password, or the token, in the URL right?"
+        return "give a user (nats://user:password@host:4222) or a token (token_file=FILE)"
+
+    def login(self) -> dict[str, Any]:
+        """Return what `CONNECT` says."""
+        said: dict[str, Any] = {
+            "verbose": False,
+            "pedantic": False,
+            "lang": "python",
+            "version": "1",
+            "name": "waystation",
+            "protocol": 1,
+            "echo": True,
+            "headers": True,
+            "no_responders": True,
+            "tls_required": self.tls is not None,
+        }
+        if self.user:
+            said |= {"user": self.user, "pass": self.password}
+        if self.token:
+            said["auth_token"] = self.token
+        return said
+
+
+def read_options(url: TransportURL) -> Options:
+    """Read a URL.
+
+    Raises:
+        ConfigurationError: Something in it does not fit, or would show a secret to everybody.
+    """
+    url.check_options(_OPTIONS)
+    if url.parts.path not in ("", "/"):
+        raise ConfigurationError(
+            f"{url} has a path; write nats://host:4222, and what else there is as options"
+        )
+    who, _, hosts = url.parts.netloc.rpartition("@")
+    addresses = tuple(_address(part, url) for part in hosts.split(","))
+    user, colon, password = (unquote(part) for part in who.partition(":"))
+    token = "" if colon else user
+    if "token_file" in url.options:
+        if who:
+            raise ConfigurationError(f"{url}: token_file= and a user are both given: which one counts?")
+        token = _read(url.options["token_file"])
+    local = all(_is_local(address.host) for address in addresses)
+    tls = _tls(url, local=local, secret=bool(who or token))
+    prefix = url.options.get("prefix", "ws")
+    if not _PREFIX.fullmatch(prefix):
+        raise ConfigurationError(f"prefix={prefix!r} must be letters and digits, at most 32, such as 'shop'")
+    return Options(
+        addresses=addresses,
+        place=", ".join(map(str, addresses)),
+        prefix=prefix,
+        replicas=_replicas(url),
+        flushed=_flushed(url),
+        tls=tls,
+        tls_name=url.options.get("tls_name"),
+        user=user if colon else "",
+        password=password,
+        token=token,
+        connect_timeout_s=seconds(
+            url.options.get("connect_timeout", CONNECT_TIMEOUT_S), name="connect_timeout"
+        ),
+    )
+
+
+def _address(text: str, url: TransportURL) -> Address:
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        host, port = text, "4222"
+    bracketed = host.startswith("[") and host.endswith("]")
+    if (
+        not host
+        or not (port.isascii() and port.isdigit() and int(port) <= 65535)
+        or (":" in host and not bracketed)
+    ):
+        raise ConfigurationError(f"{url}: {text!r} is no address: write nats://host:4222")
+    return Address(host.strip("[]"), int(port))
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _replicas(url: TransportURL) -> int:
+    text = url.options.get("replicas", "1")
+    if text not in ("1", "3", "5"):
+        raise ConfigurationError(f"replicas={text!r} must be 1, 3 or 5")
+    return int(text)
+
+
+def _flushed(url: TransportURL) -> bool:
+    wish = url.options.get("sync", "")
+    if wish not in ("", "always"):
+        raise ConfigurationError(
+            f"sync={wish!r} must be 'always', if the server's configuration says sync_interval: always"
+        )
+    return wish == "always"
+
+
+def _read(path: str) -> str:
+    try:
+        found = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ConfigurationError(f"token_file={path!r} cannot be read: {reason}") from None
+    if not found:
+        raise ConfigurationError(f"token_file={path!r} is empty")
+    return found
+
+
+def _tls(url: TransportURL, *, local: bool, secret: bool) -> ssl.SSLContext | None:
+    """Return how TLS is spoken; None: not at all."""
+    options = url.options
+    wish, knowingly = options.get("tls"), options.get("insecure")
+    if wish not in (None, "on", "off"):
+        raise ConfigurationError(f"tls={wish!r} must be 'on' or 'off'")
+    if knowingly not in (None, KNOWINGLY):
+        raise ConfigurationError(f"insecure={knowingly!r}: if that may be, say insecure={KNOWINGLY}")
+    given = [name for name in ("tls_ca", "tls_cert", "tls_key", "tls_name") if name in options]
+    if wish == "off" and given:
+        raise ConfigurationError(f"tls=off and {given[0]}= contradict each other")
+    if wish != "on" and not given:
+        if secret and not local and knowingly is None:
+            raise ConfigurationError(
+                f"{url}: a secret is not sent to another machine without TLS: say tls=on, or insecure={KNOWINGLY}"
+            )
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        if "tls_ca" in options:
+            context.load_verify_locations(options["tls_ca"])
+        else:
+            context.load_default_certs()
+        if "tls_cert" in options:
+            context.load_cert_chain(options["tls_cert"], options.get("tls_key"), password=_no_password)
+        elif "tls_key" in options:
+            raise ConfigurationError("tls_key= needs its certificate: tls_cert=FILE")
+    except ssl.SSLError as error:
+        raise ConfigurationError(f"{url}: a file of TLS is not what it should be: {error.reason}") from None
+    except OSError as error:
+        raise ConfigurationError(f"{url}: a file of TLS cannot be read: {error.strerror}") from None
+    return context
+
+
+def _no_password() -> str:
+    raise ConfigurationError("tls_key= is encrypted: give one that is not, readable by its owner only")
