@@ -4,7 +4,7 @@ from itertools import count
 
 import pytest
 
-from tests.brokers import Server
+from waystation._servers.desk import Server
 from waystation.testing.conformance import TransportConformance
 
 _numbers = count()

@@ -58,7 +58,9 @@ def pack(messages: Sequence[Message]) -> Packed:
         raise ValueError(
             f"{len(messages):,} messages are too many for one batch: at most {CREDIT_MESSAGES_MAX:,}"
         )
-    if isinstance(messages, MessageRun):
+    if (
+        type(messages) is MessageRun
+    ):  # a transport may have runs of its own, whose messages have less in common
         return Packed([], messages.shared, messages.ids, messages.bodies, messages.keys)
     return Packed(messages if isinstance(messages, list) else list(messages))
 

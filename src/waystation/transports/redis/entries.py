@@ -5,22 +5,33 @@ An entry that somebody else has added is a message too. Its `data` is the body; 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any, Final, TypeAlias, overload
 
 import msgspec
 
-from ..._broker.attributes import REDIS, from_headers, headers_of, text
+from ..._broker.attributes import REDIS, from_headers, headers_of, seconds, text
+from ..._core.delivery import Delivery
 from ..._core.message import JSON, Message
+from ..._core.run import MessageRun
 from .limits import FIELDS_COUNT_MAX
 
 #: Field and value in turns, as scripts pass them on.
 Fields: TypeAlias = list[str]
 
+#: An entry as the server gives it: its id, and its fields and values in turns.
+Entry: TypeAlias = tuple[bytes, list[bytes]]
+
 #: The field with the body: scripts put it last.
 BODY = "data"
 
 _KEY = REDIS.names["key"]
+_KEY_BYTES: Final = _KEY.encode()
+_FIRST_BYTES: Final = REDIS.names["specversion"].encode()
+_BODY_BYTES: Final = BODY.encode()
+_EXPIRES_BYTES: Final = REDIS.names["expires_at"].encode()
+_CONTENT_TYPE_BYTES: Final = b"content-type"
 _HEADERS = REDIS.names["headers"]
 
 
@@ -70,3 +81,80 @@ def message_of(topic: str, entry_id: bytes, fields: Sequence[Any]) -> Message:
 def entry_id_in(name: bytes) -> bytes:
     """Return the id of the entry that a held message was."""
     return name.split(b":", 2)[1]
+
+
+class Entries(MessageRun):
+    """Entries as a run of messages, each of which is read when somebody asks for it: most handlers want its body only.
+
+    Args:
+        entries: Each entry's id and fields, by its place.
+    """
+
+    __slots__ = ("_entries",)
+
+    def __init__(self, topic: str, entries: dict[int, Entry]) -> None:
+        super().__init__(Message("", topic, b""), [], [])
+        self._entries = entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Message]:
+        return iter([self[place] for place in self._entries])
+
+    @overload
+    def __getitem__(self, index: int) -> Message: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> MessageRun: ...
+
+    def __getitem__(self, index: int | slice) -> Message | MessageRun:
+        if isinstance(index, slice):
+            return self.pick(list(self._entries)[index])
+        entry_id, fields = self._entries[index]
+        return message_of(self.shared.topic, entry_id, fields)
+
+    def pick(self, indexes: Sequence[int]) -> MessageRun:
+        """Return the entries at these places, in this order."""
+        return Entries(self.shared.topic, {place: self._entries[place] for place in indexes})
+
+    def id_at(self, place: int) -> bytes:
+        """Return an entry's id."""
+        return self._entries[place][0]
+
+    def key_at(self, index: int) -> str | None:
+        """Return a message's key without reading the rest of it."""
+        fields = self._entries[index][1]
+        if fields[0] == _KEY_BYTES:
+            return fields[1].decode(errors="replace")
+        return None if fields[0] == _FIRST_BYTES else self[index].key
+
+    def deliveries(self, token: object) -> list[Delivery]:
+        """Return first deliveries of all messages."""
+        found = []
+        for place, (_, fields) in self._entries.items():
+            content_at, expires_at = _layout(tuple(fields[::2]))
+            if content_at < 0:
+                found.append(Delivery.of(self[place], 1, token, index=place))
+                continue
+            expires = seconds(fields[expires_at].decode(errors="replace")) if expires_at else None
+            found.append(Delivery(self, place, fields[-1], _short(fields[content_at]), 1, token, expires))
+        return found
+
+
+@lru_cache(maxsize=1024)
+def _layout(names: tuple[bytes, ...]) -> tuple[int, int]:
+    """Return where an entry with these fields says how its body is written, and when it expires; 0: it does not.
+
+    The first is negative if this is none of ours: then all of it must be read.
+    """
+    if names[-1] != _BODY_BYTES or _CONTENT_TYPE_BYTES not in names or names.count(_BODY_BYTES) > 1:
+        return -1, 0
+    expires = 2 * names.index(_EXPIRES_BYTES) + 1 if _EXPIRES_BYTES in names else 0
+    return 2 * names.index(_CONTENT_TYPE_BYTES) + 1, expires
+
+
+@lru_cache(maxsize=64)
+def _short(value: bytes) -> str:
+    """Return a text that many messages share."""
+    return value.decode(errors="replace")

@@ -47,9 +47,9 @@ def failure(place: str, error: Exception) -> TransportError:
     return TransportError(f"{place}: {error}")
 
 
-def send_failure(place: str, error: Exception) -> TransportError:
+def send_failure(place: str, error: Exception, message_id: str) -> TransportError:
     """Return the outcome of messages that a server did not take, or of which it is not known whether it did."""
     code = code_of(error)
     if code in _REFUSALS:
         return SendRejected(f"{place}: {_REFUSALS[code]}; nothing was stored")
-    return SendUnconfirmed(f"{place}: {error}")
+    return SendUnconfirmed(f"{place}: {error}", message_id=message_id)

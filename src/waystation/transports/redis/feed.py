@@ -13,8 +13,11 @@ from ..._core.delivery import RELEASE, Delivery, Settlement
 from ..._core.errors import Disconnected, SettlementLost, TransportError
 from ..._core.limits import IDLE_POLL_S, LEASE_S
 from ..._core.ports import Clock, Subscription, Timer
+from ..._core.topic import is_pattern
+from .ahead import Ahead
 from .ear import Ear
-from .held import Lease, Settled, by_lease, taken, token
+from .entries import Entries, Entry
+from .held import Lease, Settled, by_lease, leased, taken, token
 from .limits import TAKE_BYTES_MAX, TAKE_MESSAGES_MAX
 from .line import Lost, teller
 from .link import Link
@@ -65,6 +68,8 @@ class GroupFeed:
         self._error: TransportError | None = None
         self._closed = False
         self._turn = 0
+        pattern = subscription.pattern
+        self._ahead = None if is_pattern(pattern) else Ahead(link, f"{link.options.base}topic:{pattern}")
 
     async def open(self) -> None:
         """Begin to listen."""
@@ -115,6 +120,8 @@ class GroupFeed:
     def _heard(self) -> None:
         """Something may have come."""
         self._look = True
+        if self._ahead is not None:
+            self._ahead.heard()
         self._ask()
 
     def _ask(self) -> None:
@@ -123,10 +130,24 @@ class GroupFeed:
             return
         if not self._link.is_up:
             return  # `_back` asks again
+        limit = min(self._wanted, TAKE_MESSAGES_MAX)
+        ahead = self._ahead
+        if ahead is not None and ahead.is_busy:
+            if ahead.is_reading:
+                return  # its page asks again
+            if ahead.may_read:
+                ahead.read(TAKE_MESSAGES_MAX, self._ask)
+                return
+            if entries := ahead.next(limit):
+                self._claim(ahead, entries)
+                return
+        self._take(limit)
+
+    def _take(self, limit: int) -> None:
+        """Take what there is, whatever it is."""
         self._look = False
         self._turn += 1
         self._asked = self._loop.create_future()
-        limit = min(self._wanted, TAKE_MESSAGES_MAX)
         arguments = (
             self._group,
             self._owner,
@@ -138,6 +159,54 @@ class GroupFeed:
             b"%d" % self._turn,
         )
         self._link.begin("take", arguments, self._took)
+
+    def _claim(self, ahead: Ahead, entries: Sequence[Entry]) -> None:
+        """Take what was read ahead."""
+        self._look = False
+        self._asked = self._loop.create_future()
+        fresh = dict(enumerate(entries))
+        known = Entries(self._subscription.pattern, fresh)
+        keyed = [
+            part
+            for place, (entry_id, _) in fresh.items()
+            if (key := known.key_at(place)) is not None
+            for part in (place, key, entry_id.decode())
+        ]
+        arguments = (
+            self._group,
+            self._owner,
+            self._subscription.pattern.encode(),
+            ahead.cursor,
+            entries[-1][0],
+            b"%d" % len(entries),
+            _LEASE,
+            _pack(keyed),
+        )
+
+        def told(reply: Any) -> None:
+            self._claimed(ahead, fresh, reply)
+
+        self._link.begin("claim", arguments, told)
+
+    def _claimed(self, ahead: Ahead, fresh: dict[int, Entry], reply: Any) -> None:
+        """Take in whether what was read is this feed's now."""
+        self._look = True
+        if isinstance(reply, list):
+            number, waiting = reply
+            ahead.took(len(fresh))
+            for place in waiting:
+                del fresh[place]
+            if fresh:
+                lease, deliveries = leased(self._subscription.pattern, number, fresh)
+                self._leases[lease] = None
+                self._ready += deliveries
+            if ahead.may_read:
+                ahead.read(TAKE_MESSAGES_MAX, self._ask)
+            reply = [b"", b""]
+        elif not isinstance(reply, Exception):
+            ahead.forget()
+            reply = [b"", b"more"]
+        self._took(reply)
 
     def _took(self, reply: Any) -> None:
         """Take in what a call has taken."""
@@ -163,6 +232,8 @@ class GroupFeed:
             lease, deliveries = taken(place)
             self._leases[lease] = None
             self._ready += deliveries
+            if self._ahead is not None:
+                self._ahead.follow(place[5], len(deliveries), place[6])
         if self._closed:
             return  # closing gives it back
         if self._ready:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from ..._core.delivery import Accept, DeadLetter, Delivery, Release, Retry, Settlement
 from ..._core.limits import REASON_CHARS_MAX
-from .entries import entry_id_in, message_of
+from .entries import Entries, entry_id_in, message_of
 
 #: kind, place among the lease's entries or -1, id of the entry or name of what was held, attempt, delay, reason,
 #: detail.
@@ -31,14 +31,14 @@ class Lease:
 
     topic: str
     number: bytes
-    ids: dict[int, bytes] = field(default_factory=dict)
+    entries: Entries
     names: list[bytes] = field(default_factory=list)
     open: set[int] = field(default_factory=set)
     gone: set[int] = field(default_factory=set)
 
     def name(self, index: int) -> bytes:
         """Return what the server calls a delivery: an entry's id, or the name of what is held."""
-        return self.ids[index] if index >= 0 else self.names[-index - 1]
+        return self.entries.id_at(index) if index >= 0 else self.names[-index - 1]
 
     def lose(self, indexes: Iterable[int]) -> None:
         """Take in that the lease has ended."""
@@ -54,17 +54,27 @@ def token(delivery: Delivery) -> Lease:
 
 def taken(found: Sequence[Any]) -> tuple[Lease, list[Delivery]]:
     """Return the lease and the deliveries that a place gave."""
-    topic, number, _, held, fresh, indexes = found
-    lease = Lease(topic.decode(), number)
+    topic, number, held, fresh, indexes, _, _ = found
+    return leased(topic.decode(), number, dict(zip(indexes or range(len(fresh)), fresh, strict=True)), held)
+
+
+def leased(
+    topic: str, number: bytes, fresh: dict[int, Any], held: Sequence[Any] = ()
+) -> tuple[Lease, list[Delivery]]:
+    """Return a lease and its deliveries.
+
+    Args:
+        fresh: Entries, by their places.
+        held: Attempt, name and fields of messages that had been held.
+    """
+    lease = Lease(topic, number, Entries(topic, fresh))
     deliveries = []
     for attempt, name, fields in held:
         lease.names.append(name)
-        message = message_of(lease.topic, entry_id_in(name), fields)
+        message = message_of(topic, entry_id_in(name), fields)
         deliveries.append(Delivery.of(message, attempt, lease, index=-len(lease.names)))
-    for index, (entry_id, fields) in zip(indexes or range(len(fresh)), fresh, strict=True):
-        lease.ids[index] = entry_id
-        deliveries.append(Delivery.of(message_of(lease.topic, entry_id, fields), 1, lease, index=index))
-    lease.open.update([delivery.index for delivery in deliveries])
+    deliveries += lease.entries.deliveries(lease)
+    lease.open.update(range(-len(held), 0), fresh)
     return lease, deliveries
 
 

@@ -39,3 +39,16 @@ PAGE_ENTRIES: Final = 100
 
 #: Longest `prefix`, in characters: it is part of every key.
 PREFIX_CHARS_MAX: Final = 64
+
+#: Calls that send, on their way at once: one at the server's, the next one there when it is done.
+CALLS_COUNT_MAX: Final = 2
+
+#: Messages that gather for the second of them: a flush of the server's costs as much as dozens of messages.
+JOIN_MESSAGES_COUNT: Final = 128
+
+#: Messages that a call must have taken for its owner to count as busy. What comes next is then read outside of scripts,
+#: which costs the server a third, and taken by a call of its own, which costs a way there and back.
+BUSY_MESSAGES_COUNT: Final = 32
+
+#: Bodies larger than this are read one by one, in bytes, so that what is read ahead fits into memory.
+READ_AHEAD_BODY_BYTES_MAX: Final = 64 * 1024

@@ -114,6 +114,13 @@ class Link:
 
         line.send(command(b"EVALSHA", one.digest, *rest), taken)
 
+    def begin_command(self, parts: tuple[bytes, ...], told: Told) -> None:
+        """As `begin`, for a command of the server's own."""
+        if self._line is None:
+            told(Lost(self._reason))
+        else:
+            self._line.send(command(*parts), told)
+
     async def call(self, name: str, *arguments: bytes) -> Any:
         """Send a script and return its reply; wait for `RIDE_OUT_S` if there is no connection.
 

@@ -47,7 +47,9 @@ class Opened:
         self.sender = Sender(self.link)
         self.feeds: list[GroupFeed | Mailbox] = []
         self.is_closing = False
-        self._keep = (repr(options.keep_s).encode(), repr(UNREAD_RETENTION_S).encode())
+        self._keep = tuple(
+            repr(each).encode() for each in (options.keep_s, UNREAD_RETENTION_S, RETENTION_SWEEP_S * 0.9)
+        )
         self._declared: dict[tuple[str | None, str], Subscription] = {}
         self._topics: dict[str, None] = {}
         self._number = 0
@@ -117,8 +119,7 @@ class Opened:
         if self._sweep is not None:
             self._sweep.cancel()
         try:
-            if self.link.is_up:
-                await self.sender.finish(SEND_TIMEOUT_S)
+            await self.sender.finish(SEND_TIMEOUT_S if self.link.is_up else 0)
             for feed in list(self.feeds):
                 await feed.close()
         finally:

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 _NEEDS: Final = {
     "send": ("place", "publish"),
     "take": ("place", "publish"),
+    "claim": ("place", "publish"),
     "settle": ("place",),
     "extend": ("place",),
     "release": ("place",),
@@ -41,7 +42,7 @@ _NEEDS: Final = {
 _ADDS: Final = ("send", "recur", "declare", "letters")
 
 #: Sent so often that the server is given them when a connection begins.
-HOT: Final = ("send", "take", "settle", "extend")
+HOT: Final = ("send", "take", "claim", "settle", "extend")
 
 
 class Script(NamedTuple):

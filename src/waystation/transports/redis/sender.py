@@ -1,26 +1,32 @@
-"""Sending: a batch is one script call, and the server flushes it once."""
+"""Sending. What is posted while a call is on its way goes with the next one: the server flushes each call once.
+
+A batch that is too large for one call goes in pieces, one behind the other.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
 
 from ..._core.delivery import SendOutcome, receipts
-from ..._core.errors import Disconnected, SendRejected, SendUnconfirmed
+from ..._core.errors import ConfigurationError, SendRejected, SendUnconfirmed, TransportError
 from ..._core.limits import BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, SEND_TIMEOUT_S
 from ..._core.message import Message
-from ..._core.run import ids_of
+from ..._core.run import bytes_of, ids_of
 from ..._core.topic import check_name, is_reply_address
 from .entries import Fields, fields_of
 from .failures import send_failure
-from .limits import REPLY_KEPT_S
+from .limits import CALLS_COUNT_MAX, JOIN_MESSAGES_COUNT, REPLY_KEPT_S
 from .line import Lost
 from .link import Link
 
 _pack = msgspec.msgpack.Encoder().encode
+
+Done: TypeAlias = Callable[[Sequence[SendOutcome]], None]
 
 #: Of a message that is not simply appended: priority, when it is due, its dedupe key, its id. What it has not is False,
 #: since Lua's lists have no holes.
@@ -28,10 +34,10 @@ Special: TypeAlias = tuple[int, float | bool, str | bool, str]
 
 
 class Part:
-    """The messages of a batch that go to one topic.
+    """The messages of a call that go to one topic.
 
     Attributes:
-        at: Their places in the batch.
+        at: Their places in the call.
         bodies: Their bodies. They travel apart: what a script reads as a list holds text only.
     """
 
@@ -45,7 +51,7 @@ class Part:
         self.at: list[int] = []
 
     def add(self, index: int, message: Message, fields: Fields) -> None:
-        """Add a message that stands in the batch at this index."""
+        """Add a message that stands in the call at this index."""
         self.at.append(index)
         self.entries.append(fields)
         self.bodies.append(message.body)
@@ -64,21 +70,27 @@ def special(message: Message) -> Special:
     return min(max(message.priority, 0), 9), due, key, message.id
 
 
-def sorted_out(messages: Sequence[Message]) -> list[Part]:
-    """Return the parts of a batch, by topic.
-
-    Raises:
-        ConfigurationError: A topic's name is not legal.
-    """
+def sorted_out(batches: Sequence[Sequence[Message]]) -> list[Part]:
+    """Return the parts of a call, by topic."""
     parts: dict[str, Part] = {}
-    for index, (message, fields) in enumerate(zip(messages, fields_of(messages), strict=True)):
-        part = parts.get(message.topic)
-        if part is None:
-            if not is_reply_address(message.topic):
-                check_name(message.topic)
-            part = parts[message.topic] = Part(message.topic)
-        part.add(index, message, fields)
+    index = 0
+    for messages in batches:
+        for message, fields in zip(messages, fields_of(messages), strict=True):
+            part = parts.get(message.topic)
+            if part is None:
+                part = parts[message.topic] = Part(message.topic)
+            part.add(index, message, fields)
+            index += 1
     return list(parts.values())
+
+
+class _Post:
+    """One piece of a batch that waits to leave, or for its outcome."""
+
+    __slots__ = ("done", "messages")
+
+    def __init__(self, messages: Sequence[Message], done: Done) -> None:
+        self.messages, self.done = messages, done
 
 
 class Sender:
@@ -87,66 +99,157 @@ class Sender:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._loop = asyncio.get_running_loop()
-        self._on_their_way: set[asyncio.Future[Any]] = set()
+        self._waiting: deque[_Post] = deque()
+        self._waiting_count = 0
+        self._calls = 0
+        self._idle: asyncio.Future[None] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
         self._window = repr(link.options.dedupe_window_s).encode()
         self._kept = b"%d" % REPLY_KEPT_S
+        self._known: set[str] = set()
+        link.on_back.append(self._leave)
 
     async def send(self, messages: Sequence[Message]) -> Sequence[SendOutcome]:
-        """Send a batch; one outcome per message, in order. Cancelling leaves the outcome unknown."""
+        """Send a batch; one outcome per message, in order. Cancelling leaves the outcome unknown.
+
+        Raises:
+            ConfigurationError: A topic's name is not legal; nothing was sent.
+            Disconnected: The transport was closed; nothing was sent.
+        """
+        self._check_names(messages)
+        if self._link.is_closed:
+            raise self._link.down()
+        if not messages:
+            return []
+        future: asyncio.Future[Sequence[SendOutcome]] = self._loop.create_future()
+        self._add(messages, lambda outcomes: None if future.done() else future.set_result(outcomes))
+        return await future
+
+    def post(self, messages: Sequence[Message], done: Done) -> None:
+        """See `Posting`."""
         try:
-            await self._link.wait(SEND_TIMEOUT_S)
-        except Disconnected as error:
-            if not self._link.is_closed:
-                return [SendRejected(f"{error}; nothing was sent") for _ in messages]
-            raise
-        on_their_way = [(piece, self._begin(piece)) for piece in _pieces(messages)]
-        outcomes: list[SendOutcome] = []
-        for (batch, parts), future in on_their_way:
-            outcomes += self._outcomes(batch, parts, await future)
-        return outcomes
+            self._check_names(messages)
+        except ConfigurationError as error:
+            done([SendRejected(str(error))] * len(messages))
+            return
+        self._add(messages, done)
 
     async def finish(self, patience_s: float) -> None:
-        """Wait until what was sent is answered, but not for longer than this."""
-        if self._on_their_way:
-            await asyncio.wait(self._on_their_way, timeout=patience_s)
+        """Wait until what was sent is answered; after this long, say that it is not."""
+        if self._calls or self._waiting:
+            self._idle = self._loop.create_future()
+            await asyncio.wait([self._idle], timeout=patience_s)
+        self._reject("the bus was closed")
 
-    def _begin(self, piece: tuple[Sequence[Message], list[Part]]) -> asyncio.Future[Any]:
-        future: asyncio.Future[Any] = self._loop.create_future()
-        self._on_their_way.add(future)
+    def _check_names(self, messages: Sequence[Message]) -> None:
+        for topic in {message.topic for message in messages} - self._known:
+            if not is_reply_address(topic):
+                self._known.add(check_name(topic))
+
+    def _add(self, messages: Sequence[Message], done: Done) -> None:
+        pieces = list(_pieces(messages))
+        if len(pieces) == 1:
+            self._waiting.append(_Post(messages, done))
+        else:
+            outcomes: list[SendOutcome] = []
+
+            def collect(some: Sequence[SendOutcome]) -> None:
+                outcomes.extend(some)
+                if len(outcomes) == len(messages):
+                    done(outcomes)
+
+            self._waiting.extend([_Post(piece, collect) for piece in pieces])
+        self._waiting_count += len(messages)
+        self._leave()
+
+    def _leave(self) -> None:
+        """Send what waits, unless it should gather for a while."""
+        if not self._link.is_up:
+            if self._deadline is None and self._waiting:
+                self._deadline = self._loop.call_later(SEND_TIMEOUT_S, self._give_up)
+            return
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        while self._waiting and (
+            not self._calls or (self._calls < CALLS_COUNT_MAX and self._waiting_count >= JOIN_MESSAGES_COUNT)
+        ):
+            self._call(self._joined())
+
+    def _joined(self) -> list[_Post]:
+        posts: list[_Post] = []
+        count = size = 0
+        while self._waiting:
+            messages = self._waiting[0].messages
+            count, size = count + len(messages), size + bytes_of(messages)
+            if posts and (count > BATCH_MESSAGES_MAX or size > BATCH_BYTES_MAX):
+                break
+            posts.append(self._waiting.popleft())
+            self._waiting_count -= len(messages)
+        return posts
+
+    def _call(self, posts: list[_Post]) -> None:
+        parts = sorted_out([post.messages for post in posts])
+        batch = _pack([part.packed() for part in parts])
+        bodies = b"".join([body for part in parts for body in part.bodies])
+        self._calls += 1
 
         def told(reply: Any) -> None:
-            self._on_their_way.discard(future)
-            if not future.done():
-                future.set_result(reply)
+            self._calls -= 1
+            self._leave()
+            self._tell(posts, parts, reply)
+            if self._idle is not None and not (self._calls or self._waiting or self._idle.done()):
+                self._idle.set_result(None)
 
-        batch = _pack([part.packed() for part in piece[1]])
-        bodies = b"".join([body for part in piece[1] for body in part.bodies])
         self._link.begin("send", (batch, bodies, self._window, self._kept), told)
-        return future
 
-    def _outcomes(self, messages: Sequence[Message], parts: list[Part], reply: Any) -> list[SendOutcome]:
-        place = self._link.options.place
-        if isinstance(reply, Lost):
-            return [
-                SendUnconfirmed(f"{place}: the connection ended before the answer: {reply}", message_id=each)
-                for each in ids_of(messages)
-            ]
+    def _tell(self, posts: list[_Post], parts: list[Part], reply: Any) -> None:
+        """Tell what became of a call."""
         if isinstance(reply, Exception):
-            return [send_failure(place, reply) for _ in messages]
+            for post in posts:
+                post.done([self._failure(reply, each) for each in ids_of(post.messages)])
+            return
         assert self._link.server is not None, "it has answered"
+        durability = self._link.server.durability
         firsts = {parts[part - 1].at[index - 1]: first.decode() for part, index, first in reply}
-        return receipts(ids_of(messages), self._link.server.durability, firsts)
+        if len(posts) == 1 or not firsts:
+            for post in posts:
+                post.done(receipts(ids_of(post.messages), durability, firsts))
+            return
+        outcomes = receipts([each for post in posts for each in ids_of(post.messages)], durability, firsts)
+        at = 0
+        for post in posts:
+            post.done(outcomes[at : at + len(post.messages)])
+            at += len(post.messages)
+
+    def _failure(self, error: Exception, message_id: str) -> TransportError:
+        place = self._link.options.place
+        if isinstance(error, Lost):
+            said = f"{place}: the connection ended before the answer: {error}"
+            return SendUnconfirmed(said, message_id=message_id)
+        return send_failure(place, error, message_id)
+
+    def _give_up(self) -> None:
+        self._deadline = None
+        self._reject(str(self._link.down()))
+
+    def _reject(self, why: str) -> None:
+        """Tell what has not left that it never will."""
+        waiting, self._waiting, self._waiting_count = self._waiting, deque(), 0
+        for post in waiting:
+            post.done([SendRejected(f"{why}; nothing was sent") for _ in post.messages])
 
 
-def _pieces(messages: Sequence[Message]) -> Iterator[tuple[Sequence[Message], list[Part]]]:
+def _pieces(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
     """Return a batch in pieces that one call takes. Usually there is one."""
+    if len(messages) <= BATCH_MESSAGES_MAX and bytes_of(messages) <= BATCH_BYTES_MAX:
+        yield messages
+        return
     first = size = 0
     for index, message in enumerate(messages):
-        if index > first and (
-            index - first >= BATCH_MESSAGES_MAX or size + len(message.body) > BATCH_BYTES_MAX
-        ):
-            yield messages[first:index], sorted_out(messages[first:index])
+        large = size + len(message.body) > BATCH_BYTES_MAX
+        if index > first and (index - first >= BATCH_MESSAGES_MAX or large):
+            yield messages[first:index]
             first, size = index, 0
         size += len(message.body)
-    if first < len(messages):
-        yield messages[first:], sorted_out(messages[first:])
+    yield messages[first:]

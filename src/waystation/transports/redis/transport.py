@@ -14,6 +14,7 @@ from ..._core.topic import is_reply_address
 from .inspector import Looking
 from .opened import Opened
 from .options import Options
+from .sender import Done
 
 #: What a server can give at most. Effects are the business of the user's own database, so there are no transactions.
 CAPABILITIES = Capabilities(
@@ -38,6 +39,8 @@ CAPABILITIES = Capabilities(
 
 class RedisTransport(Looking):
     """One process's access to one server's keys of one prefix."""
+
+    posts_here = False
 
     def __init__(self, options: Options, *, clock: Clock) -> None:
         self._options = options
@@ -80,6 +83,15 @@ class RedisTransport(Looking):
             ConfigurationError: A topic's name is not legal; nothing was sent.
         """
         return await self._opened().sender.send(messages)
+
+    def post(self, messages: Sequence[Message], done: Done, /) -> None:
+        """See `Posting`."""
+        try:
+            sender = self._opened().sender
+        except Disconnected as error:
+            done([error] * len(messages))
+            return
+        sender.post(messages, done)
 
     async def open_feed(self, subscription: Subscription, /) -> Feed:
         """Become a member of a group, or the reader of a reply address.

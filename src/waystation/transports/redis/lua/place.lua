@@ -146,6 +146,21 @@ local function leave(place, key)
   if state.out <= 0 then let_out_first(place, key, state) end
 end
 
+-- Makes a key busy with one more message of this owner's, or says that the message has to wait.
+local function has_to_wait(place, key, owner)
+  if not key or not place.ordered then return false end
+  local known = load_key(place, key)
+  if not known then
+    change_key(place, key, { out = 1, parked = 0, owner = owner })
+  elseif known.owner == owner and known.parked == 0 then
+    known.out = known.out + 1
+    change_key(place, key, known)
+  else
+    return true
+  end
+  return false
+end
+
 local function drop_held(place, name)
   call('HDEL', place.name .. ':held', name)
   call('HDEL', place.name .. ':bodies', name)
@@ -190,6 +205,14 @@ local function put_done(lease, done)
     index = index + 1
   end
   lease.done, lease.open = pairs_, lease.count - count
+end
+
+-- Gives a lease its number and its end.
+local function begin_lease(place, lease, lease_s)
+  local number = string.format('%.0f', call('HINCRBY', base .. 'counters', 'lease', 1))
+  write_lease(place, number, lease)
+  call('ZADD', place.name .. ':ends', exact(now + lease_s), number)
+  return number
 end
 
 local function entries_of(place, lease)

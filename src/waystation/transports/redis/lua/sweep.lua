@@ -1,4 +1,5 @@
--- ARGV: time, how long settled messages are kept, how long those of a topic that nobody reads, both in seconds.
+-- ARGV: time, how long settled messages are kept, how long those of a topic that nobody reads, how often this is done, all
+-- in seconds.
 -- Removes from every topic what is not needed any more. Never what a group has not settled, nor what a consumer group of
 -- Redis's own has not acknowledged.
 
@@ -46,6 +47,9 @@ local function readers(topic)
 end
 
 look_around()
+local swept = tonumber(call('HGET', base .. 'counters', 'swept') or 0)
+if now >= swept and now < swept + tonumber(ARGV[4]) then return 0 end -- somebody else has just done it
+call('HSET', base .. 'counters', 'swept', exact(now))
 for _, topic in ipairs(call('SMEMBERS', base .. 'topics')) do
   if call('XLEN', stream_of(topic)) > 0 then
     local least = strangers(topic, readers(topic))

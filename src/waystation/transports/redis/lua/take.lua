@@ -1,9 +1,10 @@
 -- ARGV: time, group, owner, pattern, limit, bytes, lease in seconds, whether the owner holds something, its turn.
 -- Takes at most `limit` messages, and about so many bytes of bodies, from the group's places on topics that fit.
 -- Returns {seconds until something is due, state, place ...}: state is "gone" if there is no such group, "held" if there is
--- something for whoever holds nothing else, "more" if there may be more, else "". A place is {topic, lease, is suspect,
--- held, fresh, indexes}: held messages are {attempt, name, fields}, fresh ones {id, fields}; indexes are their places among
--- those that the lease stands for, none if they are 0, 1, 2 ...
+-- something for whoever holds nothing else, "more" if there may be more, else "". A place is {topic, lease, held, fresh,
+-- indexes, last, largest}: held messages are {attempt, name, fields}, fresh ones {id, fields}; indexes are their places
+-- among those that the lease stands for, none if they are 0, 1, 2 ...; last is where the place's cursor is now; largest is
+-- the size of the topic's largest body, if that is over 64 KiB.
 
 local group, owner, pattern = ARGV[2], ARGV[3], ARGV[4]
 local room, bytes_room, lease_s = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -14,22 +15,6 @@ local PRIORITY_TURNS = 10 -- of so many turns one takes the oldest first
 local state = ''
 
 local function weigh(fields) bytes_room = bytes_room - #fields[#fields] end
-
--- Makes a message's key busy, or says that it has to wait.
-local function has_to_wait(place, fields)
-  local key = place.ordered and key_of(fields)
-  if not key then return false end
-  local known = load_key(place, key)
-  if not known then
-    change_key(place, key, { out = 1, parked = 0, owner = owner })
-  elseif known.owner == owner and known.parked == 0 then
-    known.out = known.out + 1
-    change_key(place, key, known)
-  else
-    return true
-  end
-  return false
-end
 
 local function take_ready(place, taken)
   for _, name in ipairs(call('ZRANGE', place.name .. ':ready', 0, room - 1)) do
@@ -69,7 +54,7 @@ local function take_urgent(place, taken)
     if entry then
       call('SADD', place.name .. ':ahead', id)
       local fields = entry[2]
-      if has_to_wait(place, fields) then
+      if has_to_wait(place, key_of(fields), owner) then
         hold_entry(place, id, fields, 0, now, false)
       else
         local number = call('HINCRBY', base .. 'counters', 'held', 1)
@@ -85,8 +70,10 @@ local function take_urgent(place, taken)
   end
 end
 
+local function largest_of(topic) return tonumber(call('HGET', base .. 'about:' .. topic, 'largest') or 0) end
+
 local function at_once(place)
-  local largest = tonumber(call('HGET', base .. 'about:' .. place.topic, 'largest') or 0)
+  local largest = largest_of(place.topic)
   return largest == 0 and 200 or math.max(1, math.min(200, math.floor(bytes_room / largest)))
 end
 
@@ -101,7 +88,7 @@ local function take_fresh(place, taken, indexes, lease)
       cursor = entry[1]
       if ahead and call('SREM', place.name .. ':ahead', cursor) == 1 then
         done[count], skipped = true, skipped + 1
-      elseif has_to_wait(place, entry[2]) then
+      elseif has_to_wait(place, key_of(entry[2]), owner) then
         hold_entry(place, cursor, entry[2], 0, now, false)
         done[count], skipped = true, skipped + 1
       else
@@ -132,12 +119,10 @@ local function take(place)
   local found
   lease.held = #held
   if #held + #fresh > 0 then
-    local number = string.format('%.0f', call('HINCRBY', base .. 'counters', 'lease', 1))
-    write_lease(place, number, lease)
-    call('ZADD', place.name .. ':ends', exact(now + lease_s), number)
+    local number = begin_lease(place, lease, lease_s)
     for _, message in ipairs(held) do call('SADD', place.name .. ':let:' .. number, message[2]) end
     if #fresh == lease.count then indexes = {} end
-    found = { place.topic, number, state == 'held' and #fresh == 0 and #held == 1 and 1 or 0, held, fresh, indexes }
+    found = { place.topic, number, held, fresh, indexes, lease.last, largest_of(place.topic) }
   end
   place.rings = false -- whoever is woken finds it taken; what is left over, its taker comes back for
   if call('EXISTS', place.name .. ':ready') == 1 then ring(place.topic, group) end
