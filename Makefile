@@ -1,7 +1,7 @@
 # What a developer types. `make` alone lists the targets; each installs what it needs into .venv first.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo example-direct example-served brokers test faults soak mutants check fmt bench bench-peers docs clean
+.PHONY: help demo example-direct example-served brokers test conformance faults soak mutants check fmt bench bench-peers docs clean
 
 # The first of these that is new enough builds .venv. Another one: make PYTHON=/path/to/python3
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
@@ -29,6 +29,9 @@ brokers: .venv/tools ## install the servers that the tests of brokers need; wher
 
 test: .venv/tools ## the whole test suite (ARGS="-k retry" for a part)
 	$(BIN)/python -m pytest $(ARGS)
+
+conformance: .venv/tools ## what every transport keeps of the contract, for docs/transports.md (ARGS="-k redis" for one)
+	$(BIN)/python -m pytest tests/conformance --matrix docs/measured/conformance.json $(ARGS)
 
 faults: .venv/tools ## kill processes, cut the power and fill disks for half an hour (ARGS="--report FILE")
 	$(BIN)/python -m tests.faults --tier faults $(ARGS)

@@ -33,7 +33,7 @@ from waystation._core.capabilities import FACTS, Capabilities
 from waystation.cli.app import build
 from waystation.testing import conformance
 
-from . import measured, wire
+from . import matrix, measured, wire
 
 ROOT = Path(__file__).parent.parent
 
@@ -110,6 +110,7 @@ def generated(name: str) -> str:
         "exit-codes": exit_codes,
         "rules": conformance_rules,
         "campaign": measured.campaign,
+        "matrix": matrix.table,
         **wire.PARTS,
     }
     return parts[name]()

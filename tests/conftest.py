@@ -19,7 +19,10 @@ from typing import Any
 
 import pytest
 
-from tests import brokers
+from tests import brokers, matrix
+from tests.matrix import pytest_addoption
+
+__all__ = ["pytest_addoption"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -36,6 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     config.add_cleanup(clear_away)
     config.pluginmanager.register(brokers, "brokers")
+    matrix.pytest_configure(config)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -30,6 +30,16 @@ Data = Annotated[
         show_default=False,
     ),
 ]
+Port = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PORT",
+        min=0,
+        max=65535,
+        help="Where the first listens, the others behind it. Default: the usual one; 0: a free one.",
+        show_default=False,
+    ),
+]
 
 
 def start(
@@ -38,16 +48,7 @@ def start(
     nodes: Annotated[
         int | None, typer.Option(metavar="N", help="So many that replicate: 3.", show_default=False)
     ] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(
-            metavar="PORT",
-            min=0,
-            max=65535,
-            help="Where the first listens, the others behind it. Default: the usual one; 0: a free one.",
-            show_default=False,
-        ),
-    ] = None,
+    port: Port = None,
     data: Data = None,
     flush: Annotated[
         bool | None,
