@@ -11,7 +11,7 @@ from .world import TOPIC, Suite, ids, ids_of
 class Looking(Suite):
     """C-28 (what takes nothing), C-29, C-31."""
 
-    @rule(28)
+    @rule(28, "replay")
     async def test_c28_browsing_takes_nothing(self) -> None:
         """It shows messages with rising offsets, from anywhere."""
         async with self.world() as world:
@@ -114,7 +114,7 @@ class Looking(Suite):
 
     @rule(29)
     async def test_c29_topics_are_listed_with_their_groups(self) -> None:
-        """By name."""
+        """By name; what a topic has kept is known where that can be read again."""
         async with self.world() as world:
             await world.declare("b", "orders.placed")
             await world.declare("a", "orders.#")
@@ -122,9 +122,10 @@ class Looking(Suite):
             await world.send(world.message(topic="orders.paid"))
             paid, placed = await world.inspector.topics()
             assert (paid.name, placed.name) == ("orders.paid", "orders.placed")
-            assert (paid.messages, placed.messages, placed.next_offset) == (1, 2, 2)
             assert (paid.groups, placed.groups) == (("a",), ("a", "b"))
-            assert placed.newest is not None
+            if world.transport.capabilities.replay:
+                assert (paid.messages, placed.messages, placed.next_offset) == (1, 2, 2)
+                assert placed.newest is not None
 
     @rule(29, "groups")
     async def test_c29_a_group_can_be_forgotten(self) -> None:

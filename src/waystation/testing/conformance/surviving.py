@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ..._core.delivery import ACCEPT, Durability
+from ..._core.ports import Subscription, Topology
 from ..embedded import EmbeddedBus
 from .rules import rule
 from .world import PATIENCE_S, TOPIC, Suite, World, ids, until
@@ -99,6 +100,8 @@ class Surviving(Suite):
                 done.set()
 
             async with bus.running():
+                group = Subscription(pattern=TOPIC, group="receivers")
+                await transport.declare(Topology(subscriptions=(group,)))
                 await bus.publish(TOPIC, 1)
                 receiver = bus.receive(TOPIC, group="receivers")
                 await anext(receiver)
