@@ -56,7 +56,7 @@ class Ear:
 
     def forget(self, pattern: str, heard: Heard) -> None:
         """Call it no more."""
-        self._listeners = [each for each in self._listeners if each[2] is not heard]
+        self._listeners = [each for each in self._listeners if each[2] != heard]
         channel = self._channel(pattern)
         self._channels[channel] -= 1
         if not self._channels[channel]:

@@ -99,7 +99,7 @@ class Opened:
             )
         else:
             self._number += 1
-            owner = f"{self.name}:{self._number}"
+            owner = f"{self.name}:{self._number}:"  # none is the beginning of another
             feed = GroupFeed(
                 self.link, self.ear, subscription, owner, clock=self._clock, on_closed=self._forget
             )

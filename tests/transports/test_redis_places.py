@@ -1,0 +1,237 @@
+"""What groups hold on a server: what the conformance suite does not ask, because only a server of others can do it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from tests.transports.redis_stand import (
+    ORDERS,
+    base_of,
+    fresh,
+    handle,
+    ids,
+    message,
+    opened,
+    plain,
+    send,
+    take,
+)
+from waystation._core.delivery import ACCEPT, Delivery, Receipt, Retry, Settlement
+from waystation._core.errors import SendRejected, SettlementLost
+from waystation._core.limits import LEASE_S
+from waystation._core.message import Message
+from waystation._core.ports import Feed, Subscription, Topology
+from waystation._servers.desk import Server
+from waystation.testing import VirtualClock
+from waystation.transports.redis.feed import GroupFeed
+from waystation.transports.redis.limits import TAKE_BYTES_MAX
+
+
+async def test_what_a_dead_member_had_comes_alone(redis_server: Server) -> None:
+    """One of its messages may have killed it: the others must not be blamed when that happens again."""
+    url, clock = fresh(redis_server), VirtualClock()
+    async with opened(url, clock) as transport:
+        sent = [message() for _ in range(5)]
+        await send(transport, *sent)
+        dying = await transport.open_feed(ORDERS)
+        await take(dying, 5)
+        for _ in range(3):  # the first one kills whoever gets it
+            await clock.advance(LEASE_S + 0.5)
+            dying = await transport.open_feed(ORDERS)
+            assert len(await dying.receive(100)) == 1
+        await clock.advance(LEASE_S + 0.5)
+        feed = await transport.open_feed(ORDERS)
+        came = await handle(feed, 5)
+        attempts = {delivery.message.id: delivery.attempt for delivery in came}
+        assert attempts == {sent[0].id: 5, **{each.id: 2 for each in sent[1:]}}
+
+
+async def test_who_holds_something_gets_no_suspect(redis_server: Server) -> None:
+    url, clock = fresh(redis_server), VirtualClock()
+    async with opened(url, clock) as transport:
+        await send(transport, message(), message())
+        dying, busy = await transport.open_feed(ORDERS), await transport.open_feed(ORDERS)
+        (first,) = await take(dying, 1)
+        (held,) = await take(busy, 1)
+        await clock.advance(LEASE_S - 1)
+        await busy.extend([held])
+        await clock.advance(1.5)
+        waiting = asyncio.ensure_future(busy.receive(10))
+        await send(transport, message())
+        assert isinstance(busy, GroupFeed)
+        await clock.advance(1.5)
+        done, _ = await asyncio.wait([waiting], timeout=0.2)
+        assert not done
+        await busy.settle([(held, ACCEPT)])
+        (suspect,) = await waiting
+        assert (suspect.message, suspect.attempt) == (first.message, 2)
+
+
+async def test_what_a_dead_process_of_this_machine_held_is_given_back_at_once(redis_server: Server) -> None:
+    """By whoever supervises it; nobody else loses anything."""
+    url = fresh(redis_server)
+    async with opened(url) as dying, opened(url) as other:
+        await send(other, *(message() for _ in range(4)))
+        taken = await take(await dying.open_feed(ORDERS), 2)
+        assert await other.release_process(os.getpid() + 1) == 0
+        assert await other.release_process(os.getpid()) == 1
+        came = await handle(await other.open_feed(ORDERS), 4)
+        assert {
+            delivery.attempt for delivery in came if delivery.message in [each.message for each in taken]
+        } == {2}
+
+
+async def test_two_busy_members_keep_the_order_of_each_key(redis_server: Server) -> None:
+    """Also while both read ahead, some messages are retried and some members leave."""
+    url, dice = fresh(redis_server), random.Random(7)
+    sent: list[Message] = []
+    seen: dict[str, list[str]] = {}
+
+    async def member() -> None:
+        async with opened(url) as transport:
+            feed = await transport.open_feed(ORDERS)
+            for _ in range(30):
+                try:
+                    async with asyncio.timeout(1.0):
+                        deliveries = await feed.receive(dice.choice((5, 200, 1000)))
+                except TimeoutError:
+                    break
+                await settle_some(feed, deliveries)
+            await feed.close()
+
+    async def settle_some(feed: Feed, deliveries: Sequence[Delivery]) -> None:
+        outcomes: list[tuple[Delivery, Settlement]] = []
+        again: set[str | None] = set()
+        for delivery in deliveries:
+            if delivery.key in again or (delivery.attempt == 1 and dice.random() < 0.02):
+                again.add(delivery.key)
+                outcomes.append((delivery, Retry(0.01)))
+            else:
+                seen.setdefault(delivery.key or "", []).append(delivery.message.id)
+                outcomes.append((delivery, ACCEPT))
+        await feed.settle(outcomes)
+
+    async with opened(url) as transport:
+        for _ in range(10):
+            batch = [message(key=f"k{dice.randrange(40)}") for _ in range(300)]
+            sent += batch
+            await send(transport, *batch)
+        while sum(map(len, seen.values())) < len(sent):
+            await asyncio.gather(*(member() for _ in range(3)))
+        (info,) = await transport.groups()
+        assert (info.lag, info.dead) == (0, 0)
+    for key in seen:
+        assert seen[key] == [each.id for each in sent if each.key == key]
+
+
+async def test_entries_that_somebody_deletes_are_counted_as_lost(redis_server: Server) -> None:
+    """And everything else comes, though maybe twice: what was settled cannot be told from what was not."""
+    url, clock = fresh(redis_server), VirtualClock()
+    async with opened(url, clock) as transport, plain(url) as client:
+        sent = [message() for _ in range(6)]
+        await send(transport, *sent)
+        dying = await transport.open_feed(ORDERS)
+        taken = await take(dying, 6)
+        await dying.settle([(taken[0], ACCEPT)])
+        stream = f"{base_of(url)}topic:orders"
+        entries = await client.xrange(stream)
+        await client.xdel(stream, entries[2][0], entries[3][0])
+        await dying.settle([(taken[3], Retry(0))])
+        await clock.advance(LEASE_S + 0.5)
+        came = ids(await handle(await transport.open_feed(ORDERS), 4))
+        assert set(came) >= {sent[index].id for index in (1, 4, 5)}
+        facts = await transport.facts()
+        assert facts["deleted by others before they were settled"].startswith("LOST ")
+
+
+async def test_settling_goes_on_while_memory_is_full(redis_server: Server) -> None:
+    """Nothing more is taken in, by a sentence; what waits can be worked off, which makes room."""
+    url = fresh(redis_server)
+    async with opened(url) as transport, plain(url) as client:
+        await send(transport, *(message(b"x" * 1000) for _ in range(200)))
+        before = (await client.config_get("maxmemory"))["maxmemory"]
+        try:
+            await client.config_set("maxmemory", 1_000_000)
+            (outcome,) = await transport.send([message()])
+            assert isinstance(outcome, SendRejected)
+            assert "memory is full" in str(outcome)
+            feed = await transport.open_feed(ORDERS)
+            taken = await take(feed, 200)
+            await feed.settle([(taken[0], Retry(0)), *((delivery, ACCEPT) for delivery in taken[1:])])
+            await handle(feed, 1)
+        finally:
+            await client.config_set("maxmemory", before)
+        await send(transport, message())
+
+
+async def test_a_server_that_was_told_to_forget_its_scripts_is_told_again(redis_server: Server) -> None:
+    url = fresh(redis_server)
+    async with opened(url) as transport, plain(url) as client:
+        feed = await transport.open_feed(ORDERS)
+        for _ in range(3):
+            await client.script_flush()
+            outcomes = await asyncio.gather(*(transport.send([message()]) for _ in range(20)))
+            assert all(isinstance(outcome, Receipt) for (outcome,) in outcomes)
+            await handle(feed, 20)
+
+
+async def test_one_call_takes_only_so_many_bytes(redis_server: Server) -> None:
+    """However many messages are asked for."""
+    url = fresh(redis_server)
+    body = b"x" * (1024 * 1024)
+    async with opened(url) as transport:
+        await send(transport, *(message(body) for _ in range(20)))
+        feed = await transport.open_feed(ORDERS)
+        came = 0
+        while came < 20:
+            deliveries = await feed.receive(1000)
+            assert sum(len(delivery.body) for delivery in deliveries) <= TAKE_BYTES_MAX + len(body)
+            await feed.settle([(delivery, ACCEPT) for delivery in deliveries])
+            came += len(deliveries)
+
+
+async def test_more_headers_than_an_entry_has_fields_for(redis_server: Server) -> None:
+    url = fresh(redis_server)
+    sent = message(headers={f"h{number}": "v" for number in range(5000)})
+    async with opened(url) as transport:
+        await send(transport, sent)
+        (came,) = await handle(await transport.open_feed(ORDERS), 1)
+        assert came.message == sent
+
+
+async def test_a_group_that_was_removed_ends_its_feeds(redis_server: Server) -> None:
+    """And what it held is nobody's."""
+    url = fresh(redis_server)
+    async with opened(url) as transport, opened(url) as other:
+        await send(transport, message(), message())
+        feed = await transport.open_feed(ORDERS)
+        (held,) = await take(feed, 1)
+        assert await other.remove_group("billing")
+        with pytest.raises(SettlementLost):
+            await feed.settle([(held, ACCEPT)])
+        with pytest.raises(Exception, match="was removed"):
+            await asyncio.wait_for(feed.receive(1), 5)
+
+
+async def test_offsets_are_found_in_a_long_topic(redis_server: Server) -> None:
+    """Wherever they are, and whoever has added the entries before."""
+    url = fresh(redis_server)
+    audit = Subscription(pattern="orders", group="audit")
+    async with opened(url) as transport, plain(url) as client:
+        await transport.declare(Topology(subscriptions=(audit,)))
+        sent = [message() for _ in range(3000)]
+        for first in range(0, 3000, 500):
+            await send(transport, *sent[first : first + 500])
+            await client.xadd(f"{base_of(url)}topic:orders", {"data": "1", "ce_id": f"plain-{first}"})
+        for offset in (0, 1, 499, 500, 501, 1337, 3004, 3005):
+            ((found, first_there),) = await transport.browse("orders", start=offset, limit=1)
+            assert found == offset
+            batch, place = divmod(offset, 501)
+            wanted = f"plain-{batch * 500}" if place == 500 else sent[batch * 500 + place].id
+            assert first_there.id == wanted
+        assert not await transport.browse("orders", start=3006, limit=1)
