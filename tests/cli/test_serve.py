@@ -99,7 +99,7 @@ def test_a_wrong_address_is_refused_in_one_sentence(shop: Shop, listen: str, sen
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [
-        ("redis://localhost", "no transport has the scheme 'redis'"),
+        ("radish://localhost", "no transport has the scheme 'radish'"),
         ("shop:bsu", "did you mean 'bus'?"),
         ("./shop.db", "neither a URL nor MODULE:BUS"),
     ],
