@@ -1,0 +1,224 @@
+"""One channel: calls that are answered in order, deliveries to whoever consumes, confirmations to whoever publishes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from . import frames
+from .driver import Closed
+from .limits import ANSWER_S
+from .tables import read_properties
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+#: How the numbers of these methods begin: a server's word for "done" answers the oldest call.
+_BASIC_CANCEL, _CHANNEL_CLOSE = 60 << 16 | 30, 20 << 16 | 40
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A message as the server gave it.
+
+    Attributes:
+        channel: Through which it came, and is settled.
+        tag: Its number there.
+    """
+
+    channel: Channel
+    tag: int
+    redelivered: bool
+    exchange: str
+    routing_key: str
+    properties: dict[str, Any]
+    body: bytes
+
+
+OnArrival: TypeAlias = Callable[[Arrival], None]
+
+
+class Channel:
+    """An open channel. It ends once: because it is closed, the server closes it, or its connection ends.
+
+    Attributes:
+        ended: Why it has ended; None: it has not.
+        on_end: Called when it ends by itself.
+        on_confirm: Called with a number, whether all up to it are meant (`multiple`), and whether the server has
+            `taken` them.
+        on_return: Called with the properties of a message that no queue wanted.
+        on_cancel: Called with the name of a consumer whose queue is gone.
+    """
+
+    def __init__(self, connection: Connection, number: int) -> None:
+        self.connection = connection
+        self.number = number
+        self.ended: Exception | None = None
+        self.on_end: Callable[[Exception], None] = lambda _: None
+        self.on_confirm: Callable[..., None] = lambda *_, **__: None
+        self.on_return: Callable[[dict[str, Any]], None] = lambda _: None
+        self.on_cancel: Callable[[str], None] = lambda _: None
+        self._consumers: dict[str, OnArrival] = {}
+        self._calls: deque[asyncio.Future[Any]] = deque()
+        self._method = b""
+        self._header = b""
+        self._missing = 0
+        self._pieces: list[bytes] = []
+        self._names = self._prefetch = 0
+
+    # --- speaking ----------------------------------------------------------------------------------------------
+
+    def call(self, method: Any) -> asyncio.Future[Any]:
+        """Say something that is answered; return the answer to come. Several may be on their way, in order.
+
+        Raises:
+            Exception: The channel has ended, because of that; also of the future.
+        """
+        if self.ended is not None:
+            raise self.ended
+        future = asyncio.get_running_loop().create_future()
+        self._calls.append(future)
+        self.connection.say(method, self.number)
+        return future
+
+    async def ask(self, method: Any) -> Any:
+        """Say something and wait for its answer.
+
+        Raises:
+            Closed: The server said no, and has closed the channel.
+            Disconnected: The connection has ended.
+            TimeoutError: There was no answer in time.
+        """
+        async with asyncio.timeout(ANSWER_S):
+            return await self.call(method)
+
+    async def consume(self, queue: str, on_arrival: OnArrival, *, no_ack: bool = False) -> str:
+        """Let the server deliver from a queue; return the consumer's name."""
+        name = self.name_consumer(on_arrival)
+        await self.ask(
+            self.connection.commands.Basic.Consume(0, queue, name, False, no_ack, False, False, {})
+        )
+        return name
+
+    def name_consumer(self, on_arrival: OnArrival) -> str:
+        """Return a name under which deliveries go to a function."""
+        self._names += 1
+        name = f"c{self._names}"
+        self._consumers[name] = on_arrival
+        return name
+
+    async def cancel(self, consumer: str) -> None:
+        """Let the server deliver no more to a consumer. What it has delivered stays so.
+
+        What a queue had given to the channel by then comes after the answer, and before the next one.
+        """
+        await self.ask(self.connection.commands.Basic.Cancel(consumer, False))
+        await self.limit(self._prefetch)
+        self._consumers.pop(consumer, None)
+
+    async def limit(self, prefetch: int) -> None:
+        """Let each consumer that is made from now on have so many unsettled deliveries; 0: any number."""
+        self._prefetch = prefetch
+        await self.ask(self.connection.commands.Basic.Qos(0, prefetch, False))
+
+    async def look(self, queue: str) -> Any:
+        """Return how many messages are ready in a queue, and how many consume from it."""
+        return await self.ask(self.connection.commands.Queue.Declare(0, queue, True))
+
+    async def get(self, queue: str) -> Arrival | None:
+        """Take one message from a queue; None: there is none ready."""
+        found = await self.ask(self.connection.commands.Basic.Get(0, queue, False))
+        return found if isinstance(found, Arrival) else None
+
+    def write(self, data: bytes) -> None:
+        """Send frames that are not answered."""
+        if self.ended is None:
+            self.connection.write(data)
+
+    async def close(self) -> None:
+        """End it. What it holds unsettled goes back to its queues, in order."""
+        if self.ended is not None:
+            return
+        try:
+            await self.ask(self.connection.commands.Channel.Close(200, "", 0, 0))
+        except (Exception, asyncio.CancelledError):
+            self.connection.drop()
+            raise
+        finally:
+            self.end(Closed(200, "closed"), by_itself=False)
+            self.connection.forget(self)
+
+    # --- hearing -----------------------------------------------------------------------------------------------
+
+    def hear_method(self, payload: bytes, frame: bytes) -> None:
+        """Take in a method."""
+        method = frames.method_of(payload)
+        if method in (frames.DELIVER, frames.RETURN, frames.GOT):
+            self._method = payload
+        elif method in (frames.ACK, frames.NACK):
+            tag, multiple = frames.read_tag(payload)
+            self.on_confirm(tag, multiple=multiple, taken=method == frames.ACK)
+        elif method == _CHANNEL_CLOSE:
+            said = self.connection.read(frame)
+            self.connection.say(self.connection.commands.Channel.CloseOk(), self.number)
+            self.connection.forget(self)
+            self.end(Closed(said.reply_code, said.reply_text))
+        elif method == _BASIC_CANCEL:
+            said = self.connection.read(frame)
+            self._consumers.pop(said.consumer_tag, None)
+            self.on_cancel(said.consumer_tag)
+        else:
+            self._answer(self.connection.read(frame))
+
+    def _answer(self, answer: Any) -> None:
+        future = self._calls.popleft() if self._calls else None
+        if future is not None and not future.done():
+            future.set_result(answer)
+
+    def hear_header(self, payload: bytes) -> None:
+        """Take in a message's properties."""
+        self._header = payload
+        self._missing = frames.read_body_length(payload)
+        self._pieces = []
+        if not self._missing:
+            self._hear_message()
+
+    def hear_body(self, payload: bytes) -> None:
+        """Take in a piece of a message's body."""
+        self._pieces.append(payload)
+        self._missing -= len(payload)
+        if self._missing <= 0:
+            self._hear_message()
+
+    def _hear_message(self) -> None:
+        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces = []
+        properties = read_properties(self._header[12:])
+        method = frames.method_of(self._method)
+        if method == frames.RETURN:
+            self.on_return(properties)
+            return
+        if method == frames.GOT:
+            self._answer(Arrival(self, *frames.read_got(self._method), properties, body))
+            return
+        consumer, tag, redelivered, exchange, routing_key = frames.read_deliver(self._method)
+        on_arrival = self._consumers.get(consumer)
+        if on_arrival is not None:  # else it was cancelled; what came too late goes back with the channel
+            on_arrival(Arrival(self, tag, redelivered, exchange, routing_key, properties, body))
+
+    def end(self, error: Exception, *, by_itself: bool = True) -> None:
+        """The channel is over: every call fails, nothing more is heard."""
+        if self.ended is not None:
+            return
+        self.ended = error
+        calls, self._calls = self._calls, deque()
+        for future in calls:
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # somebody may have gone away meanwhile
+        self._consumers.clear()
+        if by_itself:
+            self.on_end(error)

@@ -1,0 +1,58 @@
+"""Copies: a message that comes again, waits, or was given up, published anew before its delivery is settled."""
+
+from __future__ import annotations
+
+import secrets
+
+from ..._core.delivery import DeadLetter
+from ..._core.limits import REASON_CHARS_MAX
+from . import binding
+from .lines import Line
+from .names import Names
+from .place import Held
+from .sender import Parcel, to_queue
+from .tables import write_properties
+
+
+def again(
+    held: Held, line: Line, names: Names, *, attempts: int, due: float, wall: float
+) -> tuple[Parcel, str]:
+    """Return a copy that comes again, not before it is due, and how it is known when it comes."""
+    message = held.message
+    extra = {binding.TOPIC: message.topic, binding.ATTEMPTS: str(attempts)}
+    queue, copy = line.again, ""
+    if line.keyed:
+        copy = secrets.token_urlsafe(9)
+        extra |= {binding.POSITION: str(held.position), binding.COPY: copy}
+    if due > wall:
+        extra[binding.DUE] = repr(due)
+        if not line.keyed:
+            queue = names.later
+            extra[binding.TO] = line.again
+    return (
+        Parcel(message.id, to_queue(queue), binding.properties_of(message, extra), message.body),
+        copy,
+    )
+
+
+def dead(held: Held, line: Line, outcome: DeadLetter, *, number: int, attempts: int, wall: float) -> Parcel:
+    """Return a dead letter."""
+    message = held.message
+    extra = {
+        binding.TOPIC: message.topic,
+        binding.NUMBER: str(number),
+        binding.GROUP: line.group,
+        binding.ATTEMPTS: str(attempts),
+        binding.REASON: outcome.reason[:REASON_CHARS_MAX],
+        binding.DETAIL: outcome.detail[:REASON_CHARS_MAX],
+        binding.DIED: repr(wall),
+    }
+    return Parcel(message.id, to_queue(line.dead), binding.properties_of(message, extra), message.body)
+
+
+def note(queue: str, text: str) -> Parcel:
+    """Return a note of the gate to itself or its like."""
+    properties = write_properties(
+        {binding.NOTE: text}, content_type="text/plain", message_id="", persistent=True
+    )
+    return Parcel("", to_queue(queue), properties, b"")

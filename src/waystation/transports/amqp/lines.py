@@ -1,0 +1,45 @@
+"""The queues of a group from which a process consumes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .channel import Channel
+from .holds import Holds
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One of them, or the two of a partition.
+
+    Attributes:
+        fresh: Where publishers' messages lie.
+        again: Where copies go that come again: of messages with a key a queue that is read before the fresh one.
+        keyed: Whether it is for messages with a key.
+        dead: Where dead letters go.
+    """
+
+    group: str
+    fresh: str
+    again: str
+    keyed: bool
+    dead: str
+
+
+class Source:
+    """A channel's deliveries from the queues of one line."""
+
+    def __init__(self, line: Line, channel: Channel) -> None:
+        self.line = line
+        self.channel = channel
+        self.holds = Holds(channel)
+
+
+async def ready(channel: Channel, *queues: str) -> int:
+    """Return how many messages are ready in queues that are consumed through a channel.
+
+    Looked at twice: what the server had sent to the channel before it answered the first time comes before the second.
+    """
+    for _ in range(2):
+        found = [await channel.look(queue) for queue in queues]
+    return sum(each.message_count for each in found)

@@ -1,0 +1,126 @@
+"""What a URL says: `amqp://user:password@host:5672/vhost?prefix=shop`."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+from ..._core.duration import seconds
+from ..._core.errors import ConfigurationError
+from ..._core.url import TransportURL
+from .limits import CONNECT_TIMEOUT_S, HEARTBEAT_S, PARTITIONS_COUNT, SLOTS_COUNT
+
+_FILES = ("tls_ca", "tls_cert", "tls_key")
+_KNOWN = ("connect_timeout", "heartbeat", "partitions", "prefix", *_FILES)
+_PORTS = {"amqp": 5672, "amqps": 5671}
+_PREFIX = re.compile(r"[A-Za-z0-9_-]{1,32}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Where the server is, and how it is used.
+
+    Attributes:
+        shown: The URL without its secrets.
+        vhost: The virtual host: `/` unless the URL has a path.
+        prefix: What the names of exchanges and queues begin with.
+        partitions: Queues that a new group gets for messages with a key.
+        heartbeat_s: See `limits`.
+        files: Of TLS: `tls_ca`, `tls_cert`, `tls_key`, those that were named.
+    """
+
+    shown: str
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    vhost: str
+    prefix: str
+    partitions: int
+    heartbeat_s: int
+    connect_timeout_s: float
+    encrypted: bool
+    files: Mapping[str, str]
+
+    def tls(self) -> ssl.SSLContext | None:
+        """Return how the connection is encrypted; None: it is not. Reads files.
+
+        Raises:
+            ConfigurationError: A file is missing, or not what it should be.
+        """
+        if not self.encrypted:
+            return None
+        try:
+            context = ssl.create_default_context(cafile=self.files.get("tls_ca"))
+            if "tls_cert" in self.files:
+                context.load_cert_chain(self.files["tls_cert"], self.files.get("tls_key"))
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigurationError(f"{self.shown}: a file for TLS cannot be used: {error}") from error
+        return context
+
+
+def read_options(url: TransportURL) -> Options:
+    """Read a URL. No I/O.
+
+    Raises:
+        ConfigurationError: In a sentence with what to write instead.
+    """
+    url.check_options(_KNOWN)
+    parts, options = url.parts, url.options
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"{url}: the port must be a number from 1 to 65535") from error
+    if not parts.hostname:
+        raise ConfigurationError(f"{url} names no host: write {url.scheme}://guest:guest@localhost/")
+    if "/" in url.path:
+        raise ConfigurationError(
+            f"{url}: a virtual host with a slash in its name is written with %2F for it; '/' itself is the empty path"
+        )
+    encrypted = url.scheme == "amqps"
+    files = {name: options[name] for name in _FILES if name in options}
+    if files and not encrypted:
+        raise ConfigurationError(f"{url}: {next(iter(files))}= is for amqps://, which encrypts")
+    return Options(
+        shown=str(url),
+        host=parts.hostname,
+        port=port or _PORTS[url.scheme],
+        user=unquote(parts.username or "guest"),
+        password=unquote(parts.password or ("guest" if parts.username is None else "")),
+        vhost=unquote(url.path) or "/",
+        prefix=_prefix(url),
+        partitions=_partitions(url),
+        heartbeat_s=_heartbeat(url),
+        connect_timeout_s=_connect_timeout(url),
+        encrypted=encrypted,
+        files=files,
+    )
+
+
+def _prefix(url: TransportURL) -> str:
+    prefix = url.options.get("prefix", "ws")
+    if _PREFIX.fullmatch(prefix) is None:
+        raise ConfigurationError(f"{url}: prefix={prefix!r} must be 1 to 32 letters, digits, '_' or '-'")
+    return prefix
+
+
+def _partitions(url: TransportURL) -> int:
+    said = url.options.get("partitions", str(PARTITIONS_COUNT))
+    allowed = [2**power for power in range(SLOTS_COUNT.bit_length())]
+    if said not in map(str, allowed):
+        raise ConfigurationError(f"{url}: partitions={said!r} must be one of {', '.join(map(str, allowed))}")
+    return int(said)
+
+
+def _heartbeat(url: TransportURL) -> int:
+    wanted_s = seconds(url.options.get("heartbeat", HEARTBEAT_S), name="heartbeat")
+    if not 1 <= wanted_s <= 3600:
+        raise ConfigurationError(f"{url}: heartbeat={wanted_s:g} must be from 1 s to 1 h")
+    return round(wanted_s)
+
+
+def _connect_timeout(url: TransportURL) -> float:
+    return seconds(url.options.get("connect_timeout", CONNECT_TIMEOUT_S), name="connect_timeout")
