@@ -96,6 +96,26 @@ class DeadInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnsettledInfo:
+    """A message that a group has not settled.
+
+    Attributes:
+        position: Where it is: messages of one key are handled in the order of their positions.
+        attempts: Deliveries that were started and have ended.
+        due: When it may be delivered again, Unix seconds; None: as soon as it is its turn, or it is with a member.
+        reason: Why it is delivered again.
+        error: Why it cannot be read; None normally.
+    """
+
+    message: Message
+    position: int
+    attempts: int = 0
+    due: float | None = None
+    reason: str = ""
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduledInfo:
     """A message that waits for its time (Unix seconds)."""
 
@@ -149,6 +169,19 @@ class Roster(Protocol):
 
     async def members(self) -> Sequence[MemberInfo]:
         """Return what processes have said lately, by group, pattern and process."""
+
+
+@runtime_checkable
+class Ledger(Protocol):
+    """A transport that can say of each message what a group still owes, and takes nothing for that."""
+
+    async def unsettled(
+        self, group: str, topic: str, *, after: int = -1, limit: int = 1000
+    ) -> Sequence[UnsettledInfo]:
+        """Return messages of a topic that a group has not settled, with positions over `after`; nothing: no more.
+
+        What members hold is among them, what is scheduled for later is not.
+        """
 
 
 @runtime_checkable

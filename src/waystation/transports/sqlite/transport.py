@@ -25,6 +25,7 @@ from ..._core.inspection import (
     ScheduledInfo,
     SeekInfo,
     TopicInfo,
+    UnsettledInfo,
     no_such_place,
 )
 from ..._core.limits import TEMPORARY_GROUP_LEASE_S, WAL_ALARM_BYTES
@@ -39,6 +40,7 @@ from ..._store.retention import Retention, declared
 from ..._store.schema import VERSION
 from ..._store.seek import seek
 from ..._store.ticket import Ticket
+from ..._store.unsettled import unsettled
 from ..._store.wakeup import Heard
 from .feed import GroupFeed
 from .luggage import whole
@@ -229,6 +231,15 @@ class SqliteTransport:
     async def dead(self, *, group: str | None = None, limit: int = 100, after: int = 0) -> Sequence[DeadInfo]:
         """Return dead letters with a number over `after`, oldest first."""
         found = await self._read(lambda connection: inspect.dead(connection, group, limit, after))
+        return [replace(info, message=await self._whole(info.message)) for info in found]
+
+    async def unsettled(
+        self, group: str, topic: str, *, after: int = -1, limit: int = 1000
+    ) -> Sequence[UnsettledInfo]:
+        """Return messages of a topic that a group has not settled, with positions over `after`."""
+        found = await self._read(
+            lambda connection: unsettled(connection, group, topic, after=after, limit=limit)
+        )
         return [replace(info, message=await self._whole(info.message)) for info in found]
 
     async def retry_dead(self, numbers: Sequence[int]) -> int:
