@@ -125,8 +125,8 @@ async def test_two_busy_members_keep_the_order_of_each_key(redis_server: Server)
             await asyncio.gather(*(member() for _ in range(3)))
         (info,) = await transport.groups()
         assert (info.lag, info.dead) == (0, 0)
-    for key in seen:
-        assert seen[key] == [each.id for each in sent if each.key == key]
+    for key, handled in seen.items():
+        assert handled == [each.id for each in sent if each.key == key]
 
 
 async def test_entries_that_somebody_deletes_are_counted_as_lost(redis_server: Server) -> None:

@@ -43,6 +43,7 @@ class Opened:
         # All clients must go by one clock: by the server's, unless a test has brought its own.
         self.goes_by_server = clock.time is time.time
         self.link = Link(options, self.name, _no_time if self.goes_by_server else self._time)
+        self.link.on_back.append(self._declare_again)  # before anything is sent or taken
         self.ear = Ear(self.link)
         self.sender = Sender(self.link)
         self.feeds: list[GroupFeed | Mailbox] = []
@@ -66,7 +67,6 @@ class Opened:
             Disconnected: There is none.
         """
         await self.link.open()
-        self.link.on_back.append(self._declare_again)
         self._sweep_later()
 
     # --- topics and groups -------------------------------------------------------------------------------------

@@ -41,8 +41,8 @@ _NEEDS: Final = {
 #: be freed.
 _ADDS: Final = ("send", "recur", "declare", "letters")
 
-#: Sent so often that the server is given them when a connection begins.
-HOT: Final = ("send", "take", "claim", "settle", "extend")
+#: Given to the server when a connection begins: what is sent often, and what must not be overtaken when it comes back.
+HOT: Final = ("declare", "release", "send", "take", "claim", "settle", "extend")
 
 
 class Script(NamedTuple):
