@@ -13,7 +13,6 @@ from ..._core.errors import UnsupportedCapability
 from ..._core.inspection import (
     DeadInfo,
     GroupInfo,
-    RecurringInfo,
     ScheduledInfo,
     SeekInfo,
     TopicInfo,
@@ -22,7 +21,7 @@ from ..._core.inspection import (
 from ..._core.message import Message
 from ..._core.ports import Start
 from ..._core.topic import matches
-from .catalogue import GroupEntry, group_of, infos
+from .catalogue import GroupEntry, group_of
 from .channel import Channel
 from .clerk import Answer
 from .dead import info_of, letters, revived
@@ -83,7 +82,7 @@ class Inspection(Works):
 
     async def _info(self, channel: Channel, entry: GroupEntry, held: Answer) -> GroupInfo:
         group = group_of(entry, self.names)
-        member = self.members.get((entry.name, entry.pattern))
+        member = self.serving.get((entry.name, entry.pattern))
         shared = group.line().fresh
         waiting, in_flight = held.counts.get(shared, 0), 0
         oldest = [held.oldest[shared]] if shared in held.oldest else []
@@ -188,25 +187,6 @@ class Inspection(Works):
         self.check_open()
         return (await self.office.ask("cancel", message_id=message_id)).done
 
-    async def recurring(self) -> Sequence[RecurringInfo]:
-        """Return messages that recur, the next one first."""
-        self.check_open()
-        return infos(await self.catalogue.read())
-
-    async def pause_recurring(self, name: str, *, paused: bool = True) -> bool:
-        """Let nothing be published at its times until that is undone; False if nothing recurs by this name."""
-        self.check_open()
-        async with self.catalogue.held() as page:
-            page.new = page.found.with_paused(name, paused=paused)
-            return name in page.found.recurring
-
-    async def remove_recurring(self, name: str) -> bool:
-        """Forget a message that recurs; False if there is none."""
-        self.check_open()
-        async with self.catalogue.held() as page:
-            page.new = page.found.without_recurring(name)
-            return name in page.found.recurring
-
     # --- groups ------------------------------------------------------------------------------------------------
 
     async def seek(
@@ -241,7 +221,7 @@ class Inspection(Works):
 
     async def _skip(self, channel: Channel, entry: GroupEntry) -> SeekInfo:
         outlook = await self._count_skipped(channel, entry)
-        member = self.members.get((entry.name, entry.pattern))
+        member = self.serving.get((entry.name, entry.pattern))
         if member is not None:
             member.skip()
         for line in group_of(entry, self.names).lines():
@@ -249,7 +229,7 @@ class Inspection(Works):
         return outlook
 
     async def _count_skipped(self, channel: Channel, entry: GroupEntry) -> SeekInfo:
-        member = self.members.get((entry.name, entry.pattern))
+        member = self.serving.get((entry.name, entry.pattern))
         before = await self._info(channel, entry, await self.office.ask("count"))
         lines = group_of(entry, self.names).lines()
         skipped = await ready(channel, *(line.fresh for line in lines))

@@ -18,6 +18,7 @@ from ..._core.message import Message
 from ..._core.ports import Clock, Feed, Subscription, Timer, Topology
 from ..._core.run import MessageRun
 from ..._core.topic import is_reply_address
+from .calendar import Calendar
 from .catalogue import Catalogue, GroupEntry, group_of
 from .channel import Channel
 from .copies import note
@@ -28,6 +29,7 @@ from .inspector import Inspection
 from .limits import BODY_BYTES_MAX
 from .member import Member
 from .options import Options
+from .roster import Roster, temporary
 from .together import Together
 from .unread import hand_over
 
@@ -44,11 +46,14 @@ CAPABILITIES = Capabilities(
     redelivers_unsettled=True,
     request_reply=True,
     inspectable=True,
+    members=True,
+    broadcast=True,
+    recurring=True,
     message_bytes_max=BODY_BYTES_MAX,
 )
 
 
-class AmqpTransport(Inspection):
+class AmqpTransport(Inspection, Calendar, Roster):
     """A connection to RabbitMQ, and what this process does through it. For one event loop."""
 
     posts_here = False
@@ -128,6 +133,8 @@ class AmqpTransport(Inspection):
             if catalogue.find(each.group, each.pattern) is None:
                 partitions = self.options.partitions if each.ordered else 0
                 entry = GroupEntry(each.group, each.pattern, partitions)
+                if each.temporary:
+                    entry = temporary(entry, self.clock.time())
                 catalogue = catalogue.with_group(entry)
                 if each.start != "new":
                     begun.append(entry)
@@ -167,25 +174,21 @@ class AmqpTransport(Inspection):
             Disconnected: The transport is not open.
         """
         self.check_open()
-        future = asyncio.get_running_loop().create_future()
-
-        def done(outcomes: Sequence[SendOutcome]) -> None:
-            if not future.done():
-                future.set_result(outcomes)
-
-        self.post(messages, done)
-        outcomes: Sequence[SendOutcome] = await future
-        return outcomes
+        self._note_topics(messages)
+        return await super().send(messages)
 
     def post(self, messages: Sequence[Message], done: Callable[[Sequence[SendOutcome]], None], /) -> None:
         """Begin to send a batch; see `Posting`."""
         if not self._is_open:
             done([Disconnected("amqp:// is not open")] * len(messages))
             return
+        self._note_topics(messages)
+        self.sender.post(messages, done)
+
+    def _note_topics(self, messages: Sequence[Message]) -> None:
         for topic in topics_of(messages):
             if topic not in self._known and not is_reply_address(topic):
                 self._note(topic)
-        self.sender.post(messages, done)
 
     def _note(self, topic: str) -> None:
         """Put a topic into the catalogue, soon."""
@@ -231,16 +234,16 @@ class AmqpTransport(Inspection):
             await self.link.add(mailbox)
             self._feeds.append(mailbox)
             return mailbox
-        member = self.members.get((name, pattern))
+        member = self.serving.get((name, pattern))
         if member is None or member.broken is not None:
             entry = (await self.catalogue.read()).find(name, pattern)
             if entry is None:
                 raise ConfigurationError(
                     f"the subscription of group {name!r} to {pattern!r} was not declared"
                 )
-            member = self.members.get((name, pattern))
+            member = self.serving.get((name, pattern))
             if member is None or member.broken is not None:
-                member = self.members[name, pattern] = Member(self, group_of(entry, self.names))
+                member = self.serving[name, pattern] = Member(self, group_of(entry, self.names))
         async with member.busy:
             if not member.feeds:
                 await self.link.add(member)
@@ -264,8 +267,8 @@ class AmqpTransport(Inspection):
             member.feeds -= 1
             if not member.feeds:
                 key = (member.group.name, member.group.pattern)
-                if self.members.get(key) is member:
-                    del self.members[key]
+                if self.serving.get(key) is member:
+                    del self.serving[key]
                 await member.close()
                 self.link.remove(member)
 
@@ -283,7 +286,7 @@ class AmqpTransport(Inspection):
     def _look_around(self) -> None:
         self._alarm, self._alarm_at = None, math.inf
         now, wall = self.clock.monotonic(), self.clock.time()
-        for member in self.members.values():
+        for member in self.serving.values():
             member.place.tick(now, wall)
             member.ring()
             if member.place.has_ready:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..._core.delivery import Durability
+from ..._core.delivery import Durability, SendOutcome
 from ..._core.errors import Disconnected
+from ..._core.message import Message
 from ..._core.ports import Clock
 from .catalogue import Catalogue, merged
 from .clerk import Clerk
@@ -17,6 +19,7 @@ from .member import Member
 from .names import Names
 from .office import Office
 from .options import Options
+from .roll import Roll, merged_rolls
 from .sender import Sender
 
 
@@ -24,14 +27,14 @@ class Works:
     """Made anew by each opening, since it belongs to one event loop.
 
     Attributes:
-        members: This process as a member of groups, by group and pattern.
+        serving: This process as a member of groups, by group and pattern.
     """
 
     def __init__(self, options: Options, clock: Clock) -> None:
         self.options = options
         self.clock = clock
         self.names = Names(options.prefix)
-        self.members: dict[tuple[str, str], Member] = {}
+        self.serving: dict[tuple[str, str], Member] = {}
         self._is_open = False
 
     def make(self) -> None:
@@ -42,8 +45,25 @@ class Works:
         self.catalogue = Drawer(
             names.registry, Catalogue, self.link, self.sender, empty=Catalogue, merge=merged
         )
+        self.roll = Drawer(names.roster, Roll, self.link, self.sender, empty=Roll, merge=merged_rolls)
         self.office = Office(names, self.link, self.sender)
         self.clerk = Clerk(names, self.clock, self.sender)
+
+    async def send(self, messages: Sequence[Message], /) -> Sequence[SendOutcome]:
+        """Send a batch, and wait for its outcomes. Cancelling leaves them unknown.
+
+        Raises:
+            Disconnected: The transport is not open.
+        """
+        self.check_open()
+        future: asyncio.Future[Sequence[SendOutcome]] = asyncio.get_running_loop().create_future()
+
+        def done(outcomes: Sequence[SendOutcome]) -> None:
+            if not future.done():
+                future.set_result(outcomes)
+
+        self.sender.post(messages, done)
+        return await future
 
     async def noted(self) -> None:
         """Wait until the topics of what was sent are in the catalogue."""
