@@ -302,7 +302,7 @@ class Api:
 
     # --- writing -------------------------------------------------------------------------------------------------
 
-    async def write(self, frames: Sequence[Frame]) -> list[Confirmed]:
+    async def write(self, frames: Sequence[Frame], timeout_s: float = API_TIMEOUT_S) -> list[Confirmed]:
         """Send messages to their streams and return the answers, in order.
 
         Raises:
@@ -318,7 +318,7 @@ class Api:
         if number is None:
             raise Disconnected(f"{self.link.place} is not connected")
         try:
-            async with asyncio.timeout(API_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 await future
         except TimeoutError:
             raise Disconnected(f"{self.link.place} has not answered") from None

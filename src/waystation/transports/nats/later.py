@@ -71,6 +71,7 @@ class Later:
             await self._end()  # we were taken for dead
         if owner and self._office.is_there(owner):
             return
+        await self._office.renew(owns=True)
         if await self._api.put(key, Mover(self._office.me), revision=stored.sequence if stored else 0):
             await self._begin()
 

@@ -16,6 +16,13 @@ API_ATTEMPT_S: Final = 3.0
 #: How long to connect, until the server has said that it knows us, in seconds.
 CONNECT_S: Final = 5.0
 
+#: How long a write of a group's place waits for its answer before it is found out what became of it, in seconds: one
+#: that went to a leader which has died is never answered.
+WRITE_S: Final = 2.0
+
+#: How long a topic whose stream does not answer is left alone before its messages are sent again, in seconds.
+NO_LEADER_S: Final = 0.2
+
 #: How often this side asks whether the server is still there, in seconds; two questions without an answer are a cut.
 PING_S: Final = 3.0
 
@@ -49,7 +56,7 @@ PULL_EXPIRES_S: Final = 30.0
 
 #: How often the server says that such a request is still there, in real seconds; two that fail to come mean that the
 #: consumer has gone, with the server that kept it.
-PULL_HEARTBEAT_S: Final = 2.0
+PULL_HEARTBEAT_S: Final = 1.0
 
 #: How long a consumer that nobody asks is kept by the server, in real seconds.
 CONSUMER_IDLE_S: Final = 60.0

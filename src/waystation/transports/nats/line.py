@@ -10,7 +10,7 @@ from typing import Any, cast
 import msgspec
 
 from ..._core.errors import Disconnected, Refused, RemoteProtocolError
-from .limits import CONNECT_S, PING_S
+from .limits import CONNECT_S
 from .wire import Msg, Reader, Word
 
 #: Pings without an answer after which a server counts as gone.
@@ -25,6 +25,7 @@ class Line(asyncio.Protocol):
         on_info: Called with what the server says of itself, at first and whenever that changes.
         on_error: Called with what the server complains about while the connection goes on.
         on_end: Called once when there is no connection any more, with the reason.
+        heartbeat_s: How often the server is asked whether it is there.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Line(asyncio.Protocol):
         on_info: Callable[[dict[str, Any]], None],
         on_error: Callable[[str], None],
         on_end: Callable[[str], None],
+        heartbeat_s: float,
     ) -> None:
         self._on_messages, self._on_info = on_messages, on_info
         self._on_error, self._on_end = on_error, on_end
@@ -42,6 +44,7 @@ class Line(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._info: asyncio.Future[dict[str, Any]] = self._loop.create_future()
         self._welcome: asyncio.Future[None] = self._loop.create_future()
+        self._heartbeat_s = heartbeat_s
         self._pings = 0
         self._timer: asyncio.TimerHandle | None = None
         self._reason = ""
@@ -71,7 +74,7 @@ class Line(asyncio.Protocol):
                 await self._welcome
         except TimeoutError:
             raise Disconnected(f"the server said nothing for {CONNECT_S:g} s") from None
-        self._timer = self._loop.call_later(PING_S, self._ping)
+        self._timer = self._loop.call_later(self._heartbeat_s, self._ping)
 
     async def _secure(self, tls: ssl.SSLContext, name: str) -> None:
         assert self._transport is not None, "it has greeted"
@@ -172,11 +175,11 @@ class Line(asyncio.Protocol):
 
     def _ping(self) -> None:
         if self._pings >= _PINGS_COUNT_MAX:
-            self.end(f"the server has not answered for {self._pings * PING_S:g} s")
+            self.end(f"the server has not answered for {self._pings * self._heartbeat_s:g} s")
             return
         self._pings += 1
         self.write(b"PING\r\n")
-        self._timer = self._loop.call_later(PING_S, self._ping)
+        self._timer = self._loop.call_later(self._heartbeat_s, self._ping)
 
 
 def _why(reason: str) -> Disconnected:

@@ -171,6 +171,7 @@ class Link:
                 on_info=self._learn,
                 on_error=self._complain,
                 on_end=lambda reason: self._cut(lines[0], reason),
+                heartbeat_s=options.heartbeat_s,
             )
             lines.append(line)
             return line

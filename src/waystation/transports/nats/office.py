@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
+import socket
 from collections.abc import Callable
 from zlib import crc32
 
@@ -70,12 +72,17 @@ class Office:
         }:
             self.changed()
 
-    async def renew(self) -> None:
-        """Say that this process is there, and what it serves; as long as it serves anything, or has said so."""
-        if not self.serves and not self._told:
+    async def renew(self, *, owns: bool = False) -> None:
+        """Say that this process is there, and what it serves; as long as it serves anything, or has said so.
+
+        Args:
+            owns: Whether it is about to own something, and must be known to be there.
+        """
+        if not (self.serves or self._told or owns):
             return
         self._told = True
-        process = Process(self.clock.time() + LEASE_S, sorted(self.serves))
+        until = self.clock.time() + LEASE_S
+        process = Process(until, sorted(self.serves), socket.gethostname(), os.getpid())
         await self.api.put(self.layout.key("proc", self.me), process)
 
     async def leave(self) -> None:
@@ -89,6 +96,25 @@ class Office:
             await self.api.forget(key)
         except TransportError as error:
             _log.debug("%s: could not say farewell: %s", self.link.place, error)
+
+    async def release(self, pid: int) -> int:
+        """Say of processes of this machine with a number that they are not there any more; return how many they were.
+
+        Raises:
+            TransportError: It could not be said.
+        """
+        await self.look()
+        host = socket.gethostname()
+        gone = [name for name, each in self._others.items() if (each.host, each.pid) == (host, pid)]
+        for name in gone:
+            self._others.pop(name)
+            key = self.layout.key("proc", name)
+            await self.api.put(key, Process(0.0))
+            await self.api.forget(key)
+            await self.api.forget(self.layout.key("member", name))
+        if gone:
+            self.changed()
+        return len(gone)
 
     def is_there(self, name: str) -> bool:
         """Say whether a process is alive, as far as is known here."""

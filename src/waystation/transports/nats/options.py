@@ -15,13 +15,14 @@ from ..._core.duration import seconds
 from ..._core.errors import ConfigurationError
 from ..._core.limits import CONNECT_TIMEOUT_S
 from ..._core.url import TransportURL
+from .limits import PING_S
 
 #: What `insecure=` must be, in words: nobody types that by accident.
 KNOWINGLY: Final = "yes-i-know"
 
 _OPTIONS: Final = (
-    "connect_timeout", "insecure", "prefix", "replicas", "sync", "tls", "tls_ca", "tls_cert", "tls_key", "tls_name",
-    "token_file",
+    "connect_timeout", "heartbeat", "insecure", "prefix", "replicas", "sync", "tls", "tls_ca", "tls_cert", "tls_key",
+    "tls_name", "token_file",
 )  # fmt: skip
 
 _PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9]{0,31}")
@@ -49,6 +50,7 @@ class Options:
         prefix: What everything of ours on that server begins with.
         replicas: Of each stream.
         flushed: Whether the server's operator has said that it flushes before it confirms.
+        heartbeat_s: How often the server is asked whether it is there.
     """
 
     addresses: tuple[Address, ...]
@@ -62,6 +64,7 @@ class Options:
     password: str = field(repr=False)
     token: str = field(repr=False)
     connect_timeout_s: float = CONNECT_TIMEOUT_S
+    heartbeat_s: float = PING_S
 
     @property
     def durability(self) -> Durability:
@@ -136,6 +139,7 @@ def read_options(url: TransportURL) -> Options:
         connect_timeout_s=seconds(
             url.options.get("connect_timeout", CONNECT_TIMEOUT_S), name="connect_timeout"
         ),
+        heartbeat_s=_heartbeat_s(url),
     )
 
 
@@ -174,6 +178,13 @@ def _flushed(url: TransportURL) -> bool:
             f"sync={wish!r} must be 'always', if the server's configuration says sync_interval: always"
         )
     return wish == "always"
+
+
+def _heartbeat_s(url: TransportURL) -> float:
+    value = seconds(url.options.get("heartbeat", PING_S), name="heartbeat")
+    if not 0.05 <= value <= 60:
+        raise ConfigurationError(f"heartbeat={url.options['heartbeat']!r} must be from 50ms to 60s")
+    return value
 
 
 def _read(path: str) -> str:

@@ -88,14 +88,14 @@ class Process(msgspec.Struct):
 
     Attributes:
         serves: Groups with the patterns that it reads for them.
+        host: The machine on which it runs.
+        pid: Its number there.
     """
 
     until: float
     serves: list[tuple[str, str]] = []
-
-    def serves_any(self, wanted: Iterable[tuple[str, str]]) -> bool:
-        """Say whether it serves any of these."""
-        return any(each in wanted for each in self.serves)
+    host: str = ""
+    pid: int = 0
 
 
 class Said(msgspec.Struct):

@@ -117,6 +117,8 @@ class Registry:
         removed = await self._api.forget(self._layout.key("group", name, "*"))
         await self._api.forget(self._layout.key("place", "*", name))
         await self._api.forget(self._layout.key("unit", "*", name, "*"))
+        for topic in await self.topics():
+            await self._api.purge(self._layout.stream(topic), filter=self._layout.again(topic, "*", group))
         await self._api.purge(self._layout.dead, filter=self._layout.dead_subject(group, ">"))
         self._declared = {each for each in self._declared if each[0] != group}
         return removed > 0

@@ -8,6 +8,7 @@ not confirmed may be.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from ..._core.topic import check_name, is_reply_address
 from .api import NO_STREAM, Confirmed, confirmation
 from .encode import heads_of
 from .layout import partition_of
+from .limits import NO_LEADER_S
 from .link import Frame
 from .office import Office
 from .registry import Registry
@@ -45,6 +47,8 @@ class Sender:
         self._queue: deque[_Batch] = deque()
         self._on_the_way: set[_Batch] = set()
         self._preparing: asyncio.Task[None] | None = None
+        self._pause: asyncio.TimerHandle | None = None
+        self._numbers = itertools.count()
         self._run_left = 0
         self._run_partition = random.randrange(PARTITIONS_COUNT)
         self._idle: asyncio.Future[None] | None = None
@@ -52,7 +56,7 @@ class Sender:
 
     def post(self, messages: Sequence[Message], done: Done) -> None:
         """Begin to send a batch, after those before it; `done` gets an outcome for each."""
-        batch = _Batch(self, messages, done)
+        batch = _Batch(self, next(self._numbers), messages, done)
         batch.timer = asyncio.get_running_loop().call_later(SEND_TIMEOUT_S, self._late, batch)
         self._queue.append(batch)
         self._pump()
@@ -67,6 +71,9 @@ class Sender:
         """Send nothing of what has not left."""
         if self._preparing is not None:
             self._preparing.cancel()
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
         while self._queue:
             self._queue[0].reject(reason)
         for batch in list(self._on_the_way):
@@ -76,8 +83,20 @@ class Sender:
         """There is a connection again."""
         self._pump()
 
+    def again(self, batch: _Batch) -> None:
+        """Some of a batch was refused because its stream had no leader: send that again, before what comes after it."""
+        self._on_the_way.discard(batch)
+        place = sum(other.number < batch.number for other in self._queue)
+        self._queue.insert(place, batch)
+        if self._pause is None:
+            self._pause = asyncio.get_running_loop().call_later(NO_LEADER_S, self._resume)
+
+    def _resume(self) -> None:
+        self._pause = None
+        self._pump()
+
     def _pump(self) -> None:
-        while self._queue and self._preparing is None and self._link.connected:
+        while self._queue and self._preparing is None and self._pause is None and self._link.connected:
             batch = self._queue[0]
             if batch.needs_preparing():
                 self._preparing = asyncio.get_running_loop().create_task(self._prepare(batch))
@@ -136,16 +155,18 @@ class Sender:
 class _Batch:
     """One batch. See `link.Asked`."""
 
-    def __init__(self, sender: Sender, messages: Sequence[Message], done: Done) -> None:
+    def __init__(self, sender: Sender, number: int, messages: Sequence[Message], done: Done) -> None:
         self.sender = sender
+        self.number = number
         self.done = done
         self.timer: asyncio.TimerHandle | None = None
         self._messages = messages
         self._ids = ids_of(messages)
         self._outcomes: list[SendOutcome | None] = [None] * len(messages)
         self._left = len(messages)
-        self._places: Sequence[int] = ()
-        self._number: bytes | None = None
+        self._places: list[int] = []
+        self._refused: list[int] = []
+        self._asked: bytes | None = None
         self._topics = (
             {messages.shared.topic} if isinstance(messages, MessageRun) else {m.topic for m in messages}
         )
@@ -187,13 +208,15 @@ class _Batch:
         """Send it. There is a connection."""
         office, _, _, _, on_the_way = self.sender.parts
         on_the_way.add(self)
-        frames = self._frames(self._messages)
-        answers = [is_reply_address(topic) for topic in self._topics]
-        if any(answers):
-            frames = self._tell(frames)
+        if self._places:
+            frames = self._frames([self._messages[place] for place in self._places])
+        else:
+            frames = self._frames(self._messages)
+            if any(is_reply_address(topic) for topic in self._topics):
+                frames = self._tell(frames)
         if frames:
-            self._number = office.link.begin(frames, self)
-            if self._number is None:
+            self._asked = office.link.begin(frames, self)
+            if self._asked is None:
                 self.failed(Disconnected("there is no connection"), None)
         elif not self._left:
             self._finish()
@@ -240,38 +263,53 @@ class _Batch:
     def answered(self, index: int, msg: Msg) -> bool:
         """A message was confirmed, or refused."""
         place = self._places[index] if self._places else index
-        if self._outcomes[place] is None:
-            self._outcomes[place] = self._outcome(place, confirmation(msg))
+        if self._outcomes[place] is not None or not self._left:
+            return not self._left
+        confirmed = confirmation(msg)
+        if confirmed.error is not None and confirmed.error.err_code == NO_STREAM:
+            self._refused.append(place)
+        else:
+            self._outcomes[place] = self._outcome(place, confirmed)
             self._left -= 1
-            if not self._left:
-                self._finish()
-        return not self._left
+        if self._left > len(self._refused):
+            return False
+        if self._left:
+            self._go_again()
+        else:
+            self._finish()
+        return True
+
+    def _go_again(self) -> None:
+        """What is left of it was refused, for its topic has no stream, or that no leader: it is to be made."""
+        registry = self.sender.parts[1]
+        for topic in self._topics:
+            registry.is_gone(topic)
+        self._places, self._refused = sorted(self._refused), []
+        self.sender.again(self)
 
     def _outcome(self, place: int, confirmed: Confirmed) -> SendOutcome:
-        _, registry, _, durability, _ = self.sender.parts
         if confirmed.error is None:
-            return Receipt(self._ids[place], durability)
-        if confirmed.error.err_code == NO_STREAM:
-            for topic in self._topics:
-                registry.is_gone(topic)
+            return Receipt(self._ids[place], self.sender.parts[3])
         return SendRejected(f"the server has refused it: {confirmed.error.description}")
 
     def failed(self, error: TransportError, subject: str | None) -> bool:
         """Nothing more is confirmed."""
         if self._left:
+            for place in self._refused:
+                self._outcomes[place] = SendRejected("its stream has no leader")
             for place, outcome in enumerate(self._outcomes):
                 if outcome is None:
                     self._outcomes[place] = SendUnconfirmed(str(error), message_id=self._ids[place])
             self._left = 0
-            if self._number is not None:
-                self.sender.parts[0].link.forget(self._number)
+            if self._asked is not None:
+                self.sender.parts[0].link.forget(self._asked)
             self._finish()
         return True
 
     def reject(self, reason: str) -> None:
-        """It was not sent."""
+        """What has no outcome was not sent, or was refused."""
         self._left = 0
-        self._outcomes = [SendRejected(reason) for _ in self._ids]
+        self._outcomes = [outcome or SendRejected(reason) for outcome in self._outcomes]
         self._finish()
 
     def _finish(self) -> None:

@@ -27,6 +27,7 @@ from .limits import (
     CONFLICTS_COUNT_MAX,
     HELD_MESSAGES_MAX,
     PARKED_MESSAGES_MAX,
+    WRITE_S,
 )
 from .office import Office
 from .part import Entry, Part, entry_of, taken_over
@@ -326,6 +327,7 @@ class Station:
                     part.changed = True
                 if self._loop.time() > deadline or self._closed:
                     raise
+                await asyncio.sleep(AGAIN_S)
 
     async def _write_parts(self, parts: Sequence[Part]) -> None:
         frames = []
@@ -337,7 +339,7 @@ class Station:
             record = part.record("" if leaves else self._office.me)
             key = self._layout.unit(self.topic, self.group, part.number)
             frames.append(kept(key, record, part.revision))
-        answers = await self._api.write(frames)
+        answers = await self._api.write(frames, WRITE_S)
         has_left = False
         for part, leaves, answer in zip(parts, left, answers, strict=True):
             if answer.error is None:

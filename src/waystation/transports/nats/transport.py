@@ -445,6 +445,11 @@ class NatsTransport:
             await feed.close()
         return removed
 
+    async def release_process(self, pid: int) -> int:
+        """See `LeaseReleaser`: how many times that process had opened a transport here."""
+        self._check_open()
+        return await self._office.release(pid)
+
     async def facts(self) -> dict[str, str]:
         """See `Inspector`."""
         self._check_open()

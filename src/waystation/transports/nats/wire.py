@@ -102,7 +102,7 @@ class Reader:
                     said.append(Word(name.upper(), text))
                     position = end + 2
                     continue
-                start = end + 2
+                sid, start = int(fields[2]), end + 2
                 stop = start + total
                 if not 0 <= head <= total <= PAYLOAD_BYTES_MAX:
                     raise RemoteProtocolError("a NATS server sent a length that cannot be")
@@ -110,7 +110,7 @@ class Reader:
                     self._need = stop + 2
                     break
                 body = start + head
-                said.append(Msg(int(fields[2]), fields[1], reply, data[start:body], data[body:stop]))
+                said.append(Msg(sid, fields[1], reply, data[start:body], data[body:stop]))
                 position = stop + 2
         except (ValueError, IndexError):
             raise RemoteProtocolError(f"this is not what a NATS server says: {line[:80]!r}") from None
