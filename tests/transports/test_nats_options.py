@@ -7,9 +7,21 @@ import logging
 from pathlib import Path
 
 import pytest
+from nats.js.api import StreamConfig
 
 from tests.brokers import Server
-from tests.transports.nats_stand import ORDERS, configured, fresh, make, message, opened, send, take
+from tests.transports.nats_stand import (
+    ORDERS,
+    configured,
+    fresh,
+    make,
+    message,
+    opened,
+    plain,
+    prefix_of,
+    send,
+    take,
+)
 from waystation import ConfigurationError, Disconnected, Durability
 from waystation._core.errors import Refused, TransportError
 from waystation._core.ports import Topology
@@ -180,3 +192,17 @@ async def test_what_a_cut_costs_is_logged_once(nats_server: Server, caplog: pyte
     assert "was cut (a test); connecting again" in said[0]
     assert "connected again" in said[1]
     assert not any(isinstance(record.exc_info, TransportError) for record in caplog.records)
+
+
+async def test_a_stream_that_keeps_less_than_the_url_promises_is_refused(nats_server: Server) -> None:
+    url = fresh(nats_server)
+    async with plain(url) as client:
+        stream = StreamConfig(
+            name=f"{prefix_of(url)}_orders", subjects=[f"{prefix_of(url)}.*.orders"], storage="memory"
+        )
+        await client.jetstream().add_stream(stream)
+    with pytest.raises(ConfigurationError, match="is in memory: make it one of files"):
+        async with opened(url):
+            pass
+    with pytest.raises(ConfigurationError, match="replicas"):
+        await make(f"{url}&replicas=3").open()

@@ -124,7 +124,12 @@ class Api:
     # --- streams -------------------------------------------------------------------------------------------------
 
     async def make_stream(self, name: str, subjects: Sequence[str], **settings: Any) -> None:
-        """Make a stream exist. What it is like stays as it was."""
+        """Make a stream exist. What it is like stays as it was, unless it keeps less than the URL promises.
+
+        Raises:
+            ConfigurationError: It is there, in memory or with fewer replicas.
+            ApiError: The server refuses to make it.
+        """
         try:
             await self.call(
                 f"STREAM.CREATE.{name}",
@@ -140,6 +145,22 @@ class Api:
         except ApiError as error:
             if error.number != STREAM_EXISTS:
                 raise
+            await self._check_stream(name)
+
+    async def _check_stream(self, name: str) -> None:
+        """Refuse a stream that somebody has made otherwise, if it keeps less than the URL promises."""
+        info = await self.stream_info(name)
+        there = {} if info is None else info["config"]
+        wanted = self._options.replicas
+        if there.get("storage", "file") != "file":
+            raise ConfigurationError(
+                f"the stream {name!r} at {self.link.place} is in memory: make it one of files"
+            )
+        if int(there.get("num_replicas", wanted)) < wanted:
+            raise ConfigurationError(
+                f"the stream {name!r} at {self.link.place} has {there['num_replicas']} replicas and the URL says "
+                f"replicas={wanted}: type nats stream edit {name} --replicas {wanted}, or change the URL"
+            )
 
     async def streams(self, subject: str) -> list[str]:
         """Return the names of streams that have such subjects."""
