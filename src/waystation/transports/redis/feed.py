@@ -57,7 +57,9 @@ class GroupFeed:
         self._group, self._owner = subscription.group.encode(), owner.encode()
         self._on_closed = on_closed
         self._loop = asyncio.get_running_loop()
-        self._leases: dict[Lease, None] = {}
+        self._leases: dict[
+            Lease, float
+        ] = {}  # until when, by the monotonic clock, for all that this feed knows
         self._ready: list[Delivery] = []
         self._wanted = 0  # how many somebody waits for
         self._look = True  # there may be something
@@ -155,7 +157,7 @@ class GroupFeed:
             b"%d" % limit,
             _BYTES,
             _LEASE,
-            b"1" if self._leases else b"",
+            b"1" if self._holds_something() else b"",
             b"%d" % self._turn,
         )
         self._link.begin("take", arguments, self._took)
@@ -198,7 +200,7 @@ class GroupFeed:
                 del fresh[place]
             if fresh:
                 lease, deliveries = leased(self._subscription.pattern, number, fresh)
-                self._leases[lease] = None
+                self._keep(lease)
                 self._ready += deliveries
             if ahead.may_read:
                 ahead.read(TAKE_MESSAGES_MAX, self._ask)
@@ -230,7 +232,7 @@ class GroupFeed:
         due, state, *places = reply
         for place in places:
             lease, deliveries = taken(place)
-            self._leases[lease] = None
+            self._keep(lease)
             self._ready += deliveries
             if self._ahead is not None:
                 self._ahead.follow(place[5], len(deliveries), place[6])
@@ -269,8 +271,12 @@ class GroupFeed:
         if leases:
             arguments = [part for lease in leases for part in (lease.topic.encode(), lease.number)]
             reply = await self._link.call("extend", self._group, self._owner, _LEASE, *arguments)
-            for place in reply:
-                self._lose(leases[place], ())
+            ended = [leases[place] for place in reply]
+            for lease in leases:
+                if lease in ended:
+                    self._lose(lease, ())
+                elif lease.open:
+                    self._keep(lease)
         lost = [delivery for delivery in deliveries if delivery.index in token(delivery).gone]
         if lost:
             raise SettlementLost(_lost(len(lost), len(deliveries)), deliveries=lost)
@@ -332,10 +338,23 @@ class GroupFeed:
         self._look = True
         self._ask()
 
-    def _lose(self, lease: Lease, indexes: Sequence[int]) -> None:
-        lease.lose(indexes)
+    def _keep(self, lease: Lease) -> None:
+        self._leases[lease] = self._clock.monotonic() + LEASE_S
+
+    def _holds_something(self) -> bool:
+        """Say whether a lease of this feed's may still hold. Those that nobody has kept or settled have ended."""
+        now = self._clock.monotonic()
+        for lease in [lease for lease, until in self._leases.items() if until <= now]:
+            self._drop(lease)
+        return bool(self._leases)
+
+    def _drop(self, lease: Lease) -> None:
         self._leases.pop(lease, None)
         self._ready = [delivery for delivery in self._ready if delivery.token is not lease]
+
+    def _lose(self, lease: Lease, indexes: Sequence[int]) -> None:
+        lease.lose(indexes)
+        self._drop(lease)
 
     # --- cuts and ends -----------------------------------------------------------------------------------------
 

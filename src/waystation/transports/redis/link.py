@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from ..._core.errors import ConfigurationError, Disconnected, WaystationError
+from ..._core.errors import ConfigurationError, Disconnected, Refused, WaystationError
 from ..._core.limits import RECONNECT_DELAY_S_MAX, RECONNECT_FIRST_DELAY_S
 from ..._core.retry import RetryPolicy
 from .failures import MOVES, code_of, failure
@@ -191,10 +191,10 @@ class Link:
                 return await self._connect_somewhere()
         except TimeoutError:
             raise Disconnected(
-                f"{place} has not answered for {self.options.connect_timeout_s:g} s: is it reachable?"
+                f"{place} has not answered for {self.options.connect_timeout_s:g} s: is it reachable?{self._advice()}"
             ) from None
         except Lost as lost:
-            raise Disconnected(f"{place} hung up: {lost}{self._advice()}") from None
+            raise Disconnected(f"{place} hung up: {lost}.{self._advice()}") from None
         except OSError as error:
             raise Disconnected(
                 f"{place} cannot be reached: {error.strerror or error}: does a Redis listen there?{self._advice()}"
@@ -242,8 +242,8 @@ class Link:
 
     def _advice(self) -> str:
         if self.options.tls is None:
-            return "; if it speaks TLS, write rediss://"
-        return "; if it speaks no TLS, write redis://"
+            return " If it speaks TLS, write rediss://"
+        return " If it speaks no TLS, write redis://"
 
     def _lost(self, reason: str) -> None:
         """The connection has ended."""
@@ -261,15 +261,16 @@ class Link:
             tell(self.down())
 
     async def _come_back(self) -> None:
-        began, failures = self._loop.time(), 0
+        began, failures, said = self._loop.time(), 0, ""
         while True:
             try:
                 line = await self._connect()
                 break
             except WaystationError as error:
                 self._reason = str(error).removeprefix(f"{self.options.place}: ")
-                if isinstance(error, ConfigurationError) or not getattr(error, "retryable", True):
-                    _log.error("%s", error)
+                if str(error) != said and isinstance(error, (ConfigurationError, Refused)):
+                    said = str(error)
+                    _log.error("%s", said)
             failures += 1
             await asyncio.sleep(_AGAIN.delay_s(failures, jitter=random.random() / 2))
         if self._gone is not None:
