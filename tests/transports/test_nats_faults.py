@@ -29,6 +29,7 @@ from tests.transports.nats_stand import (
 from waystation import Bus, SendUnconfirmed, SettlementLost
 from waystation._core.delivery import ACCEPT, Receipt, Retry
 from waystation._core.limits import LEASE_S
+from waystation._runtime.clock import SystemClock
 from waystation.transports.nats import NatsTransport
 
 #: How often the server is asked whether it is there: soon noticed, and not too soon for a busy machine.
@@ -209,6 +210,25 @@ async def test_a_delay_outlives_a_restart_of_the_server(tmp_path: Path) -> None:
             await asyncio.to_thread(again, server)
             (delivery,) = await take(feed, 1)
             assert delivery.attempt == 2
+
+
+async def test_a_dedupe_key_outlives_a_restart_of_the_server_and_the_end_of_its_message(
+    tmp_path: Path,
+) -> None:
+    with own("nats", tmp_path) as server:
+        async with opened(fresh(server, QUICK)) as transport:
+            feed = await transport.open_feed(ORDERS)
+            now = SystemClock().time()
+            await send(transport, message("first", dedupe_key="a", time=now), message("other"))
+            await feed.settle([(delivery, ACCEPT) for delivery in await take(feed, 2)])
+            station = transport.station("orders", "billing")
+            assert station is not None
+            await transport._retention.look(station)
+            server.kill()
+            await asyncio.to_thread(again, server)
+            (receipt,) = await transport.send([message("second", dedupe_key="a")])
+            assert isinstance(receipt, Receipt)
+            assert (receipt.message_id, receipt.duplicate) == ("first", True)
 
 
 async def test_two_processes_share_a_group_and_a_late_settlement_is_refused(nats_server: Server) -> None:

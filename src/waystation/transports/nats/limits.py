@@ -30,8 +30,9 @@ PING_S: Final = 3.0
 REDIAL_FIRST_S: Final = 0.05
 REDIAL_S_MAX: Final = 2.0
 
-#: Room for headers in the largest payload that a server takes, in bytes: 64 KiB of a user's, with what we add.
-HEADER_ROOM_BYTES: Final = 80 * 1024
+#: Room for headers in the largest payload that a server takes, in bytes: 64 KiB of a user's, our own, and of a dead
+#: letter its reason with a traceback, 16,000 characters of which each may become three.
+HEADER_ROOM_BYTES: Final = 160 * 1024
 
 #: Messages of one topic that a process has read and nobody has asked for yet: enough that a receiver never waits for
 #: the way there and back, little enough to be forgotten at a cut.

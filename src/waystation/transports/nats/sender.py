@@ -23,7 +23,7 @@ from ..._core.topic import check_name, is_reply_address
 from .api import NO_STREAM, Confirmed, confirmation
 from .encode import heads_of
 from .layout import partition_of
-from .limits import NO_LEADER_S
+from .limits import HEADER_ROOM_BYTES, NO_LEADER_S
 from .link import Frame
 from .office import Office
 from .registry import Registry
@@ -134,6 +134,18 @@ class Sender:
         self._run_left -= 1
         return self._run_partition
 
+    @property
+    def body_bytes_max(self) -> int:
+        """The largest body that the server takes, in bytes: on whoever sends more it hangs up."""
+        return int(self._link.info.get("max_payload", 0)) - HEADER_ROOM_BYTES
+
+    def too_large(self, frame: Frame) -> SendRejected | None:
+        """Say why a message cannot be sent; None: it can."""
+        size, most = len(frame[2]), self.body_bytes_max
+        if size <= most:
+            return None
+        return SendRejected(f"the body has {size:,} bytes; this server takes at most {most:,} (max_payload)")
+
     def over(self, batch: _Batch, outcomes: Sequence[SendOutcome]) -> None:
         """A batch has its outcomes."""
         if batch.timer is not None:
@@ -199,10 +211,13 @@ class _Batch:
         messages = list(self._messages)
         frames = self._frames(messages)
         on_the_way.add(self)
-        outcomes = await specials.send(messages, frames, durability)
+        refused = {place: why for place, frame in enumerate(frames) if (why := self.sender.too_large(frame))}
+        fine = [place for place in range(len(frames)) if place not in refused]
+        sent = await specials.send([messages[p] for p in fine], [frames[p] for p in fine], durability)
         if self._left:
             self._left = 0
-            self.sender.over(self, outcomes)
+            outcomes = dict(zip(fine, sent, strict=True)) | refused
+            self.sender.over(self, [outcomes[place] for place in range(len(frames))])
 
     def leave(self) -> None:
         """Send it. There is a connection."""
@@ -212,8 +227,10 @@ class _Batch:
             frames = self._frames([self._messages[place] for place in self._places])
         else:
             frames = self._frames(self._messages)
-            if any(is_reply_address(topic) for topic in self._topics):
-                frames = self._tell(frames)
+            if any(is_reply_address(topic) for topic in self._topics) or any(
+                len(frame[2]) > self.sender.body_bytes_max for frame in frames
+            ):
+                frames = self._sort_out(frames)
         if frames:
             self._asked = office.link.begin(frames, self)
             if self._asked is None:
@@ -221,17 +238,20 @@ class _Batch:
         elif not self._left:
             self._finish()
 
-    def _tell(self, frames: list[Frame]) -> list[Frame]:
-        """Send what goes to reply addresses, which nobody confirms; return the rest."""
-        office, _, _, _, _ = self.sender.parts
-        addressed = [is_reply_address(message.topic) for message in self._messages]
-        office.link.tell([frame for frame, is_answer in zip(frames, addressed, strict=True) if is_answer])
-        for index, is_answer in enumerate(addressed):
-            if is_answer:
-                self._outcomes[index] = Receipt(self._ids[index], Durability.SENT)
-                self._left -= 1
-        self._places = [index for index, is_answer in enumerate(addressed) if not is_answer]
-        return [frames[index] for index in self._places]
+    def _sort_out(self, frames: list[Frame]) -> list[Frame]:
+        """Send what goes to reply addresses, which nobody confirms, leave out what is too large; return the rest."""
+        told: list[Frame] = []
+        for place, (message, frame) in enumerate(zip(self._messages, frames, strict=True)):
+            if (why := self.sender.too_large(frame)) is not None:
+                self._outcomes[place] = why
+            elif is_reply_address(message.topic):
+                told.append(frame)
+                self._outcomes[place] = Receipt(message.id, Durability.SENT)
+            else:
+                self._places.append(place)
+        self.sender.parts[0].link.tell(told)
+        self._left = len(self._places)
+        return [frames[place] for place in self._places]
 
     def _frames(self, messages: Sequence[Message]) -> list[Frame]:
         layout, partition = self.sender.parts[0].layout, self.sender.partition

@@ -29,7 +29,7 @@ from .dead import Dead
 from .facts import facts
 from .feed import GroupFeed, Mailbox
 from .later import Later
-from .limits import HEADER_ROOM_BYTES, LOOK_S, SERVER_VERSION_MIN
+from .limits import LOOK_S, SERVER_VERSION_MIN
 from .link import check_version
 from .look import Looking
 from .office import Office
@@ -124,7 +124,7 @@ class NatsTransport:
         await link.open()
         try:
             check_version(link.info, link.place, SERVER_VERSION_MIN)
-            most = int(link.info.get("max_payload", 0)) - HEADER_ROOM_BYTES
+            most = self._sender.body_bytes_max
             self._capabilities = capabilities(self._options, max(0, min(most, MESSAGE_BODY_BYTES_MAX)))
             self._registry.forget()
             self._specials.forget()
