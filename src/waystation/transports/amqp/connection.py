@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from ..._core.errors import ConfigurationError, Disconnected, TransportError
 from . import frames
@@ -148,9 +148,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
-        assert isinstance(transport, asyncio.Transport), "a connection is a stream"
-        self._transport = transport
-        transport.write(frames.GREETING)
+        self._transport = cast("asyncio.Transport", transport)  # which uvloop's is, but does not inherit from
+        self._transport.write(frames.GREETING)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
