@@ -1,0 +1,222 @@
+"""What a `kafka://` URL says: brokers, who is asking, and how topics are made. Read strictly; secrets never shown."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote
+
+from ..._core.errors import ConfigurationError
+from ..._core.limits import SEND_TIMEOUT_S
+from ..._core.url import TransportURL
+from .limits import (
+    FETCH_WAIT_MS,
+    HEARTBEAT_MS,
+    LINGER_MS,
+    PARTITIONS_COUNT,
+    PARTITIONS_COUNT_MAX,
+    PRODUCER_MESSAGES_MAX,
+    RECORD_BYTES_MAX,
+    SESSION_MS,
+)
+
+_NAMES: Final = (
+    "insecure", "keep", "min_insync", "partitions", "prefix", "protocol", "replication", "sasl", "tls", "tls_ca",
+    "tls_cert", "tls_key",
+)  # fmt: skip
+
+#: What `insecure=` must be, in words: nobody types that by accident.
+_KNOWINGLY: Final = "yes-i-know"
+
+_MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+_PREFIX: Final = re.compile(r"[A-Za-z0-9_.-]{0,60}")
+_PORT: Final = 9092
+
+Config = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a URL says.
+
+    Attributes:
+        servers: As the driver wants them: `host:port,host:port`.
+        security: The driver's settings for TLS and SASL; secrets are in it.
+        prefix: What the names of our topics and groups begin with on the broker.
+        partitions: Of the topics that are made.
+        replication: How many brokers keep each; -1: as the broker's default says.
+        min_insync: How many must have a message before it is confirmed; None: as the broker's default says.
+        protocol: Of groups: `consumer` (KIP-848) or `classic`; None: the first if the broker has it.
+        trims: Whether what every group has settled is deleted.
+    """
+
+    servers: str
+    security: Config = field(repr=False)
+    prefix: str = ""
+    partitions: int = PARTITIONS_COUNT
+    replication: int = -1
+    min_insync: int | None = None
+    protocol: str | None = None
+    trims: bool = False
+
+    def client(self) -> Config:
+        """Return what every client of the driver is told."""
+        return {
+            "bootstrap.servers": self.servers,
+            "client.id": "waystation",
+            "socket.keepalive.enable": True,
+            "reconnect.backoff.ms": 50,
+            "reconnect.backoff.max.ms": 2000,
+            "log_level": 0,  # what is worth saying is said by the gate, once
+            **self.security,
+        }
+
+    def producer(self) -> Config:
+        """Return what the producer is told: a confirmed message is in the log of all replicas in sync, once."""
+        return {
+            **self.client(),
+            "acks": "all",
+            "enable.idempotence": True,
+            "linger.ms": LINGER_MS,
+            "message.timeout.ms": round(SEND_TIMEOUT_S * 1000) - 1500,
+            "message.max.bytes": RECORD_BYTES_MAX,
+            "queue.buffering.max.messages": PRODUCER_MESSAGES_MAX,
+            "queue.buffering.max.kbytes": 512 * 1024,
+            "partitioner": "murmur2_random",  # as Java's clients place keys
+            "topic.metadata.propagation.max.ms": 5000,
+        }
+
+    def consumer(self, group: str) -> Config:
+        """Return what a consumer is told, in a group or not: nothing is committed that the gate has not committed."""
+        return {
+            **self.client(),
+            "group.id": group,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            "fetch.wait.max.ms": FETCH_WAIT_MS,
+            "fetch.max.bytes": 2 * RECORD_BYTES_MAX,
+            "message.max.bytes": RECORD_BYTES_MAX,
+            "fetch.message.max.bytes": 1024 * 1024,
+            "queued.max.messages.kbytes": 16 * 1024,
+            "queued.min.messages": 10_000,
+            "fetch.error.backoff.ms": 100,
+            "allow.auto.create.topics": False,
+        }
+
+    def member(self, group: str, protocol: str) -> Config:
+        """Return what a member of a group is told."""
+        config = self.consumer(group) | {
+            "group.protocol": protocol,
+            "topic.metadata.refresh.interval.ms": 5000,
+        }
+        if protocol == "classic":
+            config |= {
+                "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": SESSION_MS,
+                "heartbeat.interval.ms": HEARTBEAT_MS,
+            }
+        return config
+
+
+def read_options(url: TransportURL) -> Options:
+    """Read a URL.
+
+    Raises:
+        ConfigurationError: It names no broker, something that does not fit, or would show a password to everybody.
+    """
+    url.check_options(_NAMES)
+    if url.path:
+        raise ConfigurationError(f"{url}: a kafka:// URL has no path; topics are named where they are used")
+    place = url.parts.netloc.rpartition("@")[2]
+    servers = [_server(url, each) for each in place.split(",")]
+    prefix = url.options.get("prefix", "")
+    if _PREFIX.fullmatch(prefix) is None:
+        raise ConfigurationError(f"prefix={prefix!r} must be at most 60 letters, digits, '.', '_' and '-'")
+    keep = url.options.get("keep", "retention")
+    if keep not in ("retention", "unsettled"):
+        raise ConfigurationError(
+            f"keep={keep!r} must be 'retention' (the default: as the topic says) or 'unsettled'"
+        )
+    protocol = url.options.get("protocol")
+    if protocol not in (None, "consumer", "classic"):
+        raise ConfigurationError(f"protocol={protocol!r} must be 'consumer' or 'classic'")
+    return Options(
+        servers=",".join(f"{host}:{port}" for host, port in servers),
+        security=_security(url, local=all(_is_local(host) for host, _ in servers)),
+        prefix=prefix,
+        partitions=_count(url, "partitions", PARTITIONS_COUNT, PARTITIONS_COUNT_MAX),
+        replication=_count(url, "replication", -1, 32),
+        min_insync=_count(url, "min_insync", 0, 32) or None,
+        protocol=protocol,
+        trims=keep == "unsettled",
+    )
+
+
+def _server(url: TransportURL, text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":") if not text.endswith("]") else (text, "", "")
+    if not colon:
+        host, port = text, str(_PORT)
+    if not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise ConfigurationError(f"{url}: name the brokers, as in kafka://host:9092,other:9092")
+    return host, int(port)
+
+
+def _is_local(host: str) -> bool:
+    return host.strip("[]") in ("localhost", "::1") or host.startswith("127.")
+
+
+def _count(url: TransportURL, name: str, default: int, most: int) -> int:
+    text = url.options.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= most):
+        raise ConfigurationError(f"{name}={text!r} must be a number from 1 to {most}")
+    return int(text)
+
+
+def _security(url: TransportURL, *, local: bool) -> Config:
+    """Return the driver's settings for TLS and SASL. With TLS, chain and host are always verified."""
+    options = url.options
+    insecure = options.get("insecure")
+    if insecure not in (None, _KNOWINGLY):
+        raise ConfigurationError(f"insecure={insecure!r}: if strangers may listen, say insecure={_KNOWINGLY}")
+    wish = options.get("tls")
+    if wish not in (None, "on", "off"):
+        raise ConfigurationError(f"tls={wish!r} must be 'on' or 'off'")
+    files = {name: options[name] for name in ("tls_ca", "tls_cert", "tls_key") if name in options}
+    if wish == "off" and files:
+        raise ConfigurationError(f"tls=off and {next(iter(files))}= contradict each other")
+    tls = wish == "on" or bool(files)
+    config: Config = {}
+    for name, setting in (
+        ("tls_ca", "ssl.ca.location"),
+        ("tls_cert", "ssl.certificate.location"),
+        ("tls_key", "ssl.key.location"),
+    ):
+        if name in files:
+            if not Path(files[name]).is_file():
+                raise ConfigurationError(f"{name}={files[name]!r} is no file")
+            config[setting] = files[name]
+    user = url.parts.netloc.rpartition("@")[0]
+    if not user:
+        if "sasl" in options:
+            raise ConfigurationError("sasl= needs a user: kafka://user:password@host:9092")
+        return config | ({"security.protocol": "ssl"} if tls else {})
+    name, _, password = user.partition(":")
+    mechanism = options.get("sasl", "SCRAM-SHA-512").upper()
+    if mechanism not in _MECHANISMS:
+        raise ConfigurationError(f"sasl={options['sasl']!r} must be one of {', '.join(_MECHANISMS)}")
+    if not tls and not local and insecure is None:
+        raise ConfigurationError(
+            f"{url}: a password is not sent to another machine without TLS: add tls=on, or insecure={_KNOWINGLY}"
+        )
+    return config | {
+        "security.protocol": "sasl_ssl" if tls else "sasl_plaintext",
+        "sasl.mechanism": mechanism,
+        "sasl.username": unquote(name),
+        "sasl.password": unquote(password),
+    }

@@ -1,0 +1,135 @@
+"""Messages as Kafka records, and back: CloudEvents' binary binding, the key in the record's own place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Protocol, overload
+
+from ..._broker.attributes import KAFKA, from_headers, headers_of, seconds, text
+from ..._core.message import JSON, Message
+from ..._core.run import MessageRun
+
+Header = tuple[str, "str | bytes | None"]
+
+#: Where a message on its way through a topic of ours belongs.
+TOPIC_HEADER: Final = "wstopic"
+
+_EXPIRES = KAFKA.names["expires_at"]
+_KEY = KAFKA.names["key"]
+_CONTENT_TYPE = "content-type"
+
+
+class Fetched(Protocol):
+    """What the driver gives for a record."""
+
+    def topic(self) -> str:
+        """The broker's name of its topic."""
+
+    def partition(self) -> int:
+        """Its partition."""
+
+    def offset(self) -> int:
+        """Its place there."""
+
+    def key(self) -> bytes | None:
+        """Its key."""
+
+    def value(self) -> bytes | None:
+        """Its body."""
+
+    def headers(self) -> list[tuple[str, bytes | None]] | None:
+        """Its headers."""
+
+    def timestamp(self) -> tuple[int, int]:
+        """The kind of its time, 0 for none, and milliseconds."""
+
+    def error(self) -> Any:
+        """What came in place of a record; None: it is one."""
+
+
+class Record(MessageRun):
+    """A record as it was fetched: what a handler needs is read, the rest when somebody asks for the message.
+
+    To a `Delivery` it is a run with one message, whatever the index.
+
+    Attributes:
+        offset: Its place in the partition.
+        shared: A message of which only the topic means something: the one that this was sent to.
+        key: What it keeps its order by.
+        content_type: How the body is written.
+        expires_at: Unix seconds after which a handler must not start.
+    """
+
+    __slots__ = ("_message", "_raw", "body", "content_type", "expires_at", "key", "offset")
+
+    def __init__(self, raw: Fetched, shared: Message) -> None:
+        self._raw = raw
+        self._message: Message | None = None
+        self.shared = shared
+        self.offset = raw.offset()
+        self.body = raw.value() or b""
+        self.content_type, self.expires_at = JSON, None
+        key = raw.key()
+        self.key = None if key is None else text(key)
+        if headers := raw.headers():
+            found = dict(headers)
+            if (content_type := found.get(_CONTENT_TYPE)) is not None:
+                self.content_type = text(content_type)
+            if _EXPIRES in found:
+                self.expires_at = seconds(text(found[_EXPIRES]))
+            if TOPIC_HEADER in found:
+                self.shared = Message("", text(found[TOPIC_HEADER]), b"")
+
+    def __len__(self) -> int:
+        return 1
+
+    @overload
+    def __getitem__(self, index: int) -> Message: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> MessageRun: ...
+
+    def __getitem__(self, index: int | slice) -> Message | MessageRun:
+        if isinstance(index, slice):
+            return MessageRun(self.message, [self.message.id], [self.body], [self.key])[index]
+        return self.message
+
+    def key_at(self, index: int) -> str | None:
+        """Return the key."""
+        return self.key
+
+    @property
+    def message(self) -> Message:
+        """The message, built once."""
+        if self._message is None:
+            self._message = message_of(self._raw, self.shared.topic, key=self.key)
+        return self._message
+
+
+def message_of(raw: Fetched, topic: str, *, key: str | None = None) -> Message:
+    """Return the message that a record is, whoever wrote it; a stranger's has an id made of its place."""
+    kind, milliseconds = raw.timestamp()
+    headers = {name: text(value) for name, value in raw.headers() or () if value is not None}
+    headers.pop(TOPIC_HEADER, None)
+    return from_headers(
+        headers,
+        raw.value() or b"",
+        KAFKA,
+        topic=topic,
+        message_id=f"{raw.topic()}.{raw.partition()}.{raw.offset()}",
+        time=milliseconds / 1000 if kind else 0.0,
+        key=key,
+    )
+
+
+def records_of(messages: Sequence[Message]) -> list[list[Header]]:
+    """Return the headers of each message of a batch. The key is not among them: it has a place of its own."""
+    found = headers_of(messages, KAFKA)
+    for headers in found:
+        headers.pop(_KEY, None)
+    return [list(headers.items()) for headers in found]
+
+
+def milliseconds(unix_s: float) -> int:
+    """Return a time as the broker keeps it; what it does not take is its own."""
+    return max(0, round(unix_s * 1000))
