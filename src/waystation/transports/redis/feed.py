@@ -17,7 +17,7 @@ from ..._core.topic import is_pattern
 from .ahead import Ahead
 from .ear import Ear
 from .entries import Entries, Entry
-from .held import Lease, Settled, by_lease, leased, taken, token
+from .held import Holdings, Settled, by_lease, leased, taken, token
 from .limits import TAKE_BYTES_MAX, TAKE_MESSAGES_MAX
 from .line import Lost, teller
 from .link import Link
@@ -57,10 +57,7 @@ class GroupFeed:
         self._group, self._owner = subscription.group.encode(), owner.encode()
         self._on_closed = on_closed
         self._loop = asyncio.get_running_loop()
-        self._leases: dict[
-            Lease, float
-        ] = {}  # until when, by the monotonic clock, for all that this feed knows
-        self._ready: list[Delivery] = []
+        self._held = Holdings(clock)
         self._wanted = 0  # how many somebody waits for
         self._look = True  # there may be something
         self._asked: asyncio.Future[None] | None = None  # ends with the reply of the call that is under way
@@ -110,8 +107,9 @@ class GroupFeed:
         """
         if self._error is not None:
             raise self._error
-        found, self._ready = self._ready[:limit], self._ready[limit:]
-        self._wanted = 0 if self._ready else limit - len(found)
+        ready = self._held.ready
+        found, self._held.ready = ready[:limit], ready[limit:]
+        self._wanted = 0 if len(ready) > limit else limit - len(found)
         self._ask()
         return found
 
@@ -157,7 +155,7 @@ class GroupFeed:
             b"%d" % limit,
             _BYTES,
             _LEASE,
-            b"1" if self._holds_something() else b"",
+            b"1" if self._held.is_busy() else b"",
             b"%d" % self._turn,
         )
         self._link.begin("take", arguments, self._took)
@@ -199,9 +197,7 @@ class GroupFeed:
             for place in waiting:
                 del fresh[place]
             if fresh:
-                lease, deliveries = leased(self._subscription.pattern, number, fresh)
-                self._keep(lease)
-                self._ready += deliveries
+                self._held.add(*leased(self._subscription.pattern, number, fresh))
             if ahead.may_read:
                 ahead.read(TAKE_MESSAGES_MAX, self._ask)
             reply = [b"", b""]
@@ -232,13 +228,12 @@ class GroupFeed:
         due, state, *places = reply
         for place in places:
             lease, deliveries = taken(place)
-            self._keep(lease)
-            self._ready += deliveries
+            self._held.add(lease, deliveries)
             if self._ahead is not None:
                 self._ahead.follow(place[5], len(deliveries), place[6])
         if self._closed:
             return  # closing gives it back
-        if self._ready:
+        if self._held.ready:
             self._look = state != b"held"
             self._wanted = 0
             self._ring()
@@ -266,7 +261,7 @@ class GroupFeed:
             Disconnected: It is unknown whether they were kept.
         """
         asked = {token(delivery): None for delivery in deliveries}
-        asked |= {token(delivery): None for delivery in self._ready}
+        asked |= {token(delivery): None for delivery in self._held.ready}
         leases = [lease for lease in asked if lease.open]
         if leases:
             arguments = [part for lease in leases for part in (lease.topic.encode(), lease.number)]
@@ -274,9 +269,9 @@ class GroupFeed:
             ended = [leases[place] for place in reply]
             for lease in leases:
                 if lease in ended:
-                    self._lose(lease, ())
+                    self._held.lose(lease)
                 elif lease.open:
-                    self._keep(lease)
+                    self._held.keep(lease)
         lost = [delivery for delivery in deliveries if delivery.index in token(delivery).gone]
         if lost:
             raise SettlementLost(_lost(len(lost), len(deliveries)), deliveries=lost)
@@ -294,9 +289,7 @@ class GroupFeed:
         behind.discard(None)
         if behind and self._asked is not None:
             await asyncio.shield(self._asked)
-        early = [delivery for delivery in self._ready if behind and sequence_of(delivery) in behind]
-        if early:
-            self._ready = [delivery for delivery in self._ready if delivery not in early]
+        early = self._held.pick(behind) if behind else []
         settled, lost = by_lease([*outcomes, *((delivery, RELEASE) for delivery in early)])
         if settled:
             lost += await self._settle(settled, [delivery for delivery, _ in outcomes])
@@ -331,30 +324,12 @@ class GroupFeed:
                 each.lease.open.update(each.indexes)
             return
         for place in reply:
-            self._lose(settled[place].lease, settled[place].indexes)
+            self._held.lose(settled[place].lease, settled[place].indexes)
         for each in settled:
             if not each.lease.open:
-                self._leases.pop(each.lease, None)
+                self._held.drop(each.lease)
         self._look = True
         self._ask()
-
-    def _keep(self, lease: Lease) -> None:
-        self._leases[lease] = self._clock.monotonic() + LEASE_S
-
-    def _holds_something(self) -> bool:
-        """Say whether a lease of this feed's may still hold. Those that nobody has kept or settled have ended."""
-        now = self._clock.monotonic()
-        for lease in [lease for lease, until in self._leases.items() if until <= now]:
-            self._drop(lease)
-        return bool(self._leases)
-
-    def _drop(self, lease: Lease) -> None:
-        self._leases.pop(lease, None)
-        self._ready = [delivery for delivery in self._ready if delivery.token is not lease]
-
-    def _lose(self, lease: Lease, indexes: Sequence[int]) -> None:
-        lease.lose(indexes)
-        self._drop(lease)
 
     # --- cuts and ends -----------------------------------------------------------------------------------------
 
@@ -366,14 +341,14 @@ class GroupFeed:
             self._ask()
 
     def _release(self, told: Callable[[Any], None], *, died: bool, keep: bool = False) -> None:
-        kept = [lease.number for lease in self._leases] if keep else []
+        kept = self._held.numbers if keep else []
         self._link.begin("release", (self._group, self._owner, b"1" if died else b"", *kept), told)
 
     def end(self, error: TransportError) -> None:
         """Nothing more comes, because of that."""
         if self._error is None:
             self._error = error
-            self._ready = []
+            self._held.ready = []
             self._ring()
 
     async def close(self) -> None:
@@ -396,12 +371,18 @@ class GroupFeed:
         self._link.on_back.remove(self._back)
         self._link.on_gone.remove(self.end)
         self._on_closed(self)
-        if self._link.is_up:  # else leases end by themselves
+        self._held.lose_all()
+        if self._link.is_up:
             future: asyncio.Future[Any] = self._loop.create_future()
             self._release(teller(future), died=died)
             await future
-        for lease in list(self._leases):
-            self._lose(lease, ())
+            return
+
+        def back() -> None:
+            self._link.on_back.remove(back)
+            self._release(lambda _reply: None, died=died)
+
+        self._link.on_back.append(back)  # if it comes too late, leases have ended by themselves
 
 
 def _lost(lost: int, of: int) -> str:

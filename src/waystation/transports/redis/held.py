@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from ..._core.admission import sequence_of
 from ..._core.delivery import Accept, DeadLetter, Delivery, Release, Retry, Settlement
-from ..._core.limits import REASON_CHARS_MAX
+from ..._core.limits import LEASE_S, REASON_CHARS_MAX
+from ..._core.ports import Clock
 from .entries import Entries, entry_id_in, message_of
 
 #: kind, place among the lease's entries or -1, id of the entry or name of what was held, attempt, delay, reason,
@@ -44,6 +46,62 @@ class Lease:
         """Take in that the lease has ended."""
         self.gone.update(indexes, self.open)
         self.open = set()
+
+
+class Holdings:
+    """What one feed has: its leases, as far as it knows, and deliveries that nobody has asked for yet.
+
+    Attributes:
+        ready: Those, in order.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.ready: list[Delivery] = []
+        self._clock = clock
+        self._until: dict[Lease, float] = {}  # by the monotonic clock
+
+    @property
+    def numbers(self) -> list[bytes]:
+        """The numbers of all leases."""
+        return [lease.number for lease in self._until]
+
+    def add(self, lease: Lease, deliveries: Sequence[Delivery]) -> None:
+        """Take in what a call has taken."""
+        self.keep(lease)
+        self.ready += deliveries
+
+    def keep(self, lease: Lease) -> None:
+        """A lease begins, or goes on."""
+        self._until[lease] = self._clock.monotonic() + LEASE_S
+
+    def drop(self, lease: Lease) -> None:
+        """A lease has nothing open any more, or nobody has kept it."""
+        self._until.pop(lease, None)
+        self.ready = [delivery for delivery in self.ready if delivery.token is not lease]
+
+    def lose(self, lease: Lease, indexes: Sequence[int] = ()) -> None:
+        """A lease has ended with something open: that, and what was just settled in vain."""
+        lease.lose(indexes)
+        self.drop(lease)
+
+    def lose_all(self) -> None:
+        """The feed has given everything back."""
+        for lease in list(self._until):
+            self.lose(lease)
+
+    def is_busy(self) -> bool:
+        """Say whether a lease may still hold. Those that nobody has kept or settled have ended."""
+        now = self._clock.monotonic()
+        for lease in [lease for lease, until in self._until.items() if until <= now]:
+            self.drop(lease)
+        return bool(self._until)
+
+    def pick(self, sequences: Collection[tuple[str, str] | None]) -> list[Delivery]:
+        """Take from what is ready the messages of some sequences."""
+        picked = [delivery for delivery in self.ready if sequence_of(delivery) in sequences]
+        if picked:
+            self.ready = [delivery for delivery in self.ready if sequence_of(delivery) not in sequences]
+        return picked
 
 
 def token(delivery: Delivery) -> Lease:
