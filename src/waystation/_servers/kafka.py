@@ -131,6 +131,8 @@ def _settings(folder: Path, number: int, request: Request) -> str:
         "group.consumer.min.heartbeat.interval.ms": 500,
         "group.consumer.heartbeat.interval.ms": 1000,
         "group.consumer.min.session.timeout.ms": 3000,
+        # A consumer that was killed is missed soon, not after three quarters of a minute.
+        "group.consumer.session.timeout.ms": 6000,
     }
     if request.flush:
         settings["log.flush.interval.messages"] = 1
