@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from .asking import ASKING
 from .elsewhere import ELSEWHERE
 from .engine import ENGINE
 from .peer import PEER
 from .wire import WIRE
 
-MUTANTS = (*ENGINE, *ELSEWHERE, *WIRE, *PEER)
+MUTANTS = (*ENGINE, *ELSEWHERE, *WIRE, *PEER, *ASKING)
 
 #: Known faults, and the names of the mutants that have them here.
 KNOWN: dict[str, tuple[str, ...]] = {

@@ -200,6 +200,8 @@ async def test_a_responder_answers_after_its_commit(bus: Bus) -> None:
             assert await bus.request(quotes, Order(1), timeout=10) == Bill(1)
             with pytest.raises(RequestFailed, match="sold out"):
                 await bus.request(quotes, Order(2), timeout=10)
+            with pytest.raises(RequestFailed, match="DecodeError"):
+                await bus.request(Endpoint(quotes.name, str, Bill), "no order", timeout=10)
             assert await rows(bus) == [1]
 
 

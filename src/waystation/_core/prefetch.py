@@ -96,6 +96,10 @@ class Prefetch(msgspec.Struct, frozen=True, gc=False):
         credit = self.most - unsettled
         return 0 if credit * 2 < wanted else min(wanted, credit)
 
+    def has_room(self, *, waiting: int, unsettled: int) -> bool:
+        """Say whether one that comes by itself may join those that wait; as for `limit`."""
+        return waiting < (self.target or self.least) and unsettled < self.most
+
     @property
     def low_water(self) -> int:
         """Messages not handled yet at or below which the next fetch is due."""

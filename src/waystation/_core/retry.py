@@ -146,13 +146,14 @@ _INSIDE = "waystation._"
 
 
 def describe(error: BaseException) -> str:
-    """Return an exception's type and text, shortened: the reason of a dead letter."""
+    """Return an exception's type and text, shortened, as text that can be written: the reason of a dead letter."""
     name = type(error).__name__
     try:
         text = str(error)
     except Exception:  # noqa: BLE001 - a message must be settled even if its error cannot be shown
         text = ""
-    return (f"{name}: {text}" if text else name)[:REASON_CHARS_MAX]
+    shown = (f"{name}: {text}" if text else name)[:REASON_CHARS_MAX]
+    return shown if shown.isascii() else shown.encode(errors="replace").decode()  # no lone surrogates
 
 
 def detail(error: BaseException) -> str:

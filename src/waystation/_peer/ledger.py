@@ -1,7 +1,8 @@
 """`Ledger`: what a client has asked for: numbered, kept until it is answered, and said again after a cut.
 
 What is one request is one frame. Questions are asked one by one and by many tasks at a time, so those of one turn of
-the event loop share a frame, though each has a number of its own; one that is alone goes at once.
+the event loop share a frame, though each has a number of its own; one that is alone goes at once. To a server that does
+not take questions, which may be another one than when they were asked, they are sent as messages.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from .._core.errors import RemoteProtocolError, SendRejected, TransportError
-from .._core.limits import PEER_REQUESTS_MAX, PEER_SEND_BYTES_MAX, SEND_TIMEOUT_S
+from .._core.limits import FRAME_BYTES_MAX, PEER_REQUESTS_MAX, PEER_SEND_BYTES_MAX, SEND_TIMEOUT_S
 from .._core.message import Message
+from .._core.packed import pack
 from .._core.question import Reply
-from .._wire.frames import Answer, Answers, Ask, Request, Welcome
+from .._wire.frames import ASKING, Answer, Answers, Ask, Cancel, Request, Result, Send, Welcome
 from .line import Line
 
 Done: TypeAlias = Callable[[Answer | TransportError], object]
@@ -28,6 +30,13 @@ DoneAsking: TypeAlias = Callable[[Answer | Reply | TransportError], object]
 
 #: Questions that share a frame at most, so that the server is at work on the first while the last are being asked.
 _TOGETHER_COUNT_MAX = 32
+
+#: Bytes of their bodies: what is larger travels in parts, and alone.
+_TOGETHER_BYTES_MAX = FRAME_BYTES_MAX // 2
+
+#: An answer that is longer than this, in bytes, is acknowledged as soon as it has come: a server keeps what is not, and
+#: a client that has nothing more to ask would otherwise leave it there for as long as it lives.
+_ANSWER_BYTES_LONG = 16 * 1024
 
 
 class Pending:
@@ -66,17 +75,21 @@ class Ledger:
 
     Attributes:
         line: Where they are said; None: there is no connection.
+        takes_questions: Whether the server takes questions straight to responders.
     """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.line: Line | None = None
+        self.takes_questions = False
         self._next = 1
         self._said: dict[int, Pending] = {}
         self._unsaid: deque[Pending] = deque()
         self._together: list[Pending] = []  # questions of this turn
+        self._together_bytes = 0
         self._bytes = 0
         self._requests_max, self._bytes_max = PEER_REQUESTS_MAX, PEER_SEND_BYTES_MAX
+        self._numbers_end = 0  # lower numbers may be said; looked up anew when they are used up
 
     def __len__(self) -> int:
         """How many were said and are not answered."""
@@ -115,22 +128,26 @@ class Ledger:
 
     def ask(self, question: Message, done: DoneAsking) -> None:
         """Ask, together with all that is asked in this turn; at once if nothing else is waited for."""
+        size = len(question.body)
         pending = Pending(
-            partial(_ask_alone, question),
+            partial(self._alone, question),
             done,
             deadline=self._loop.time() + SEND_TIMEOUT_S,
-            size=len(question.body),
+            size=size,
             question=question,
         )
         if self._unsaid or not self._has_room(pending):
             self._unsaid.append(pending)
             return
+        if self._together_bytes + size > _TOGETHER_BYTES_MAX:
+            self._ask_together()
         together = self._together
-        if not together and not self._said:
+        if size > _TOGETHER_BYTES_MAX or (not together and not self._said):
             self._say(pending)
             return
         together.append(pending)
-        self._bytes += pending.size
+        self._bytes += size
+        self._together_bytes += size
         if len(together) >= _TOGETHER_COUNT_MAX:
             self._ask_together()
         elif len(together) == 1:
@@ -142,8 +159,14 @@ class Ledger:
             self._say(self._unsaid.popleft())
 
     def _has_room(self, pending: Pending) -> bool:
-        if self.line is None or len(self._said) + len(self._together) >= self._requests_max:
+        together = len(self._together)
+        if self.line is None or len(self._said) + together >= self._requests_max:
             return False
+        if self._next + together >= self._numbers_end:
+            # A server remembers all requests since the first that is not answered.
+            self._numbers_end = self.answered + 2 * self._requests_max
+            if self._next + together >= self._numbers_end:
+                return False
         return not self._bytes or self._bytes + pending.size <= self._bytes_max
 
     def _say(self, pending: Pending) -> None:
@@ -168,13 +191,13 @@ class Ledger:
 
     def _ask_together(self) -> None:
         """Say the questions of this turn in one frame."""
-        together, self._together = self._together, []
+        together, self._together, self._together_bytes = self._together, [], 0
         if not together:  # they went when they were enough
             return
         line = self.line
         if line is None:  # it was cut meanwhile
             self._bytes -= sum([pending.size for pending in together])
-            self._unsaid.extend(together)
+            self._unsaid.extendleft(reversed(together))
             return
         seq = self._next
         questions = [pending.question for pending in together if pending.question is not None]
@@ -191,6 +214,11 @@ class Ledger:
             seq += 1
         self._next = seq
 
+    def _alone(self, question: Message, seq: int, answered: int) -> Ask | Send:
+        if self.takes_questions:
+            return Ask(seq, answered, [question])
+        return Send(seq, answered, pack((question,)))
+
     # --- answers -----------------------------------------------------------------------------------------------
 
     def answer(self, answer: Answer) -> None:
@@ -205,6 +233,8 @@ class Ledger:
             pending.done(answer)
         elif not 0 < answer.seq < self._next:
             raise _never_said(answer.seq, type(answer).__name__)
+        if isinstance(answer, Result) and len(answer.value) > _ANSWER_BYTES_LONG:
+            self._acknowledge(answer.seq)
 
     def answers(self, frame: Answers) -> None:
         """Take answers to questions in.
@@ -214,19 +244,32 @@ class Ledger:
         """
         said = self._said
         for seq, reply in zip(frame.seqs, frame.replies, strict=True):
-            pending = said.pop(seq, None)
-            if pending is not None and pending.question is not None:
+            pending = said.get(seq)
+            if pending is None:
+                if not 0 < seq < self._next:
+                    raise _never_said(seq, "Answers")
+            elif pending.question is None:
+                raise RemoteProtocolError(f"request {seq} is no question", field="Answers.seqs")
+            else:
+                del said[seq]
                 self._bytes -= pending.size
                 pending.done(reply)
-            elif pending is not None or not 0 < seq < self._next:
-                raise _never_said(seq, "Answers")
+            if len(reply.body) > _ANSWER_BYTES_LONG:
+                self._acknowledge(seq)
+
+    def _acknowledge(self, seq: int) -> None:
+        """Say that an answer has come; should that be lost, it comes again, and this is said again."""
+        if self.line is not None:
+            self.line.say(Cancel(seq))
 
     # --- sessions ----------------------------------------------------------------------------------------------
 
     def welcomed(self, line: Line, welcome: Welcome) -> None:
         """Say again what the server has not had of the session that goes on."""
         self.line = line
+        self.takes_questions = ASKING in welcome.features
         self._requests_max, self._bytes_max = welcome.requests_max, welcome.bytes_max
+        self._numbers_end = 0
         for seq, pending in self._said.items():
             if seq > welcome.received:
                 line.say(pending.make(seq, self.answered))
@@ -257,7 +300,7 @@ class Ledger:
         """Tell all that no answer comes."""
         waiting = [*self._said.values(), *self._together, *self._unsaid]
         self._said.clear()
-        self._together = []
+        self._together, self._together_bytes = [], 0
         self._unsaid.clear()
         self._bytes = 0
         for pending in waiting:
@@ -266,10 +309,6 @@ class Ledger:
 
 def nobody(_: Answer | Reply | TransportError) -> None:
     """Nobody waits for this answer any more."""
-
-
-def _ask_alone(question: Message, seq: int, answered: int) -> Ask:
-    return Ask(seq, answered, [question])
 
 
 def _never_said(seq: int, frame: str) -> RemoteProtocolError:

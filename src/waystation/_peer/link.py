@@ -98,7 +98,6 @@ class Link(Listener):
     Attributes:
         capabilities: What the server gives, once it has said so.
         server: What it says it is.
-        takes_questions: Whether it takes questions straight to responders.
     """
 
     def __init__(
@@ -115,7 +114,6 @@ class Link(Listener):
         self._loop = asyncio.get_running_loop()
         self.capabilities: Capabilities | None = None
         self.server = ""
-        self.takes_questions = False
         self._ledger = Ledger()
         self._greeting: asyncio.Future[None] | None = None
         self._session = b""
@@ -134,6 +132,11 @@ class Link(Listener):
     def connected(self) -> bool:
         """Whether there is a connection now."""
         return self._line is not None
+
+    @property
+    def takes_questions(self) -> bool:
+        """Whether the server takes questions straight to responders."""
+        return self._ledger.takes_questions
 
     @property
     def _line(self) -> Line | None:
@@ -392,7 +395,6 @@ class Link(Listener):
         self._greeting.set_result(None)
         self._welcomed_at = self._loop.time()
         self.capabilities, self.server = welcome.capabilities, welcome.server
-        self.takes_questions = ASKING in welcome.features
         if self._session and not welcome.resumed:
             lost = "does not know this session any more: it was started again, or was away for too long"
             self._begin_anew(Disconnected(f"{self._place} {lost}"))

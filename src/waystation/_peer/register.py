@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .._core.errors import RemoteProtocolError, TransportError
-from .._core.limits import PEER_ANSWERS_BYTES_MAX, PEER_REQUESTS_MAX
+from .._core.errors import Disconnected, RemoteProtocolError, TransportError
+from .._core.limits import PEER_ANSWERS_BYTES_MAX, PEER_REQUESTS_MAX, WHOLE_BYTES_MAX
 from .._core.question import Reply
 from .._wire.frames import Answer, Answers, Failed, Request, Result
+
+#: More than this is kept of answers only if there is no other way, so that there is room for the largest there is.
+_LADEN_BYTES = PEER_ANSWERS_BYTES_MAX - WHOLE_BYTES_MAX
 
 
 class Register:
@@ -40,14 +43,14 @@ class Register:
             if self.said_again:
                 return False
             raise RemoteProtocolError(f"request {seq} has come before", field=f"{type(frame).__name__}.seq")
+        if frame.answered > self._answered:
+            self.forget_below(frame.answered)
         if seq > self._answered + 2 * PEER_REQUESTS_MAX:
             raise RemoteProtocolError(
                 f"more than {PEER_REQUESTS_MAX} requests wait for their answers",
                 code="limit",
                 field=f"{type(frame).__name__}.seq",
             )
-        if frame.answered > self._answered:
-            self.forget_below(frame.answered)
         if seq == self.received + 1:
             self.received = seq
             while self._ahead and self.received + 1 in self._ahead:
@@ -66,6 +69,17 @@ class Register:
         self._answers_bytes += size
         self._answers[seq] = answer
         return answer
+
+    def is_laden(self) -> bool:
+        """Say whether more is kept of answers than should be: what can come another way should."""
+        return self._answers_bytes > _LADEN_BYTES
+
+    def lighten(self, seq: int) -> None:
+        """Keep of an answer no more than that there was one: its client has it, or does not want it."""
+        answer = self._answers.get(seq)
+        if answer is not None and (size := _size_of(answer)):
+            self._answers[seq] = Failed(seq, Disconnected.__name__, "nobody waits for this any more")
+            self._answers_bytes -= size
 
     def again(self) -> Iterator[Answer | Answers]:
         """Yield what was answered and may not have come."""

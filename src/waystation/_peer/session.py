@@ -1,4 +1,4 @@
-"""`Session`: one client at its server: its requests, their answers, its channels and transactions.
+"""`Session`: one client at its server: its requests and their answers.
 
 It outlives its connection by `RESUME_S`. Answers are kept until the client says that it has them, deliveries until they
 are settled, so that whatever a cut swallowed is said again. Requests may come in another order than they are numbered,
@@ -11,25 +11,17 @@ import asyncio
 import heapq
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from .._core.delivery import Receipt, SendOutcome
-from .._core.errors import (
-    ConfigurationError,
-    Disconnected,
-    RemoteProtocolError,
-    SettlementLost,
-    WaystationError,
-)
-from .._core.limits import (
-    PEER_CHANNELS_MAX,
-    PEER_SEND_BYTES_MAX,
-)
+from .._core.errors import Disconnected, RemoteProtocolError, WaystationError
+from .._core.limits import PEER_SEND_BYTES_MAX
 from .._core.message import Message
 from .._core.packed import unpack
-from .._core.ports import Asking, Subscription, Transport
+from .._core.ports import Asking, Transport
 from .._core.question import Reply
 from .._core.run import MessageRun, bytes_of
 from .._wire.failures import SQL, failed
@@ -53,7 +45,7 @@ from .._wire.frames import (
 )
 from .._wire.manners import check_messages, check_question
 from .._wire.methods import METHODS
-from .channel import ServedChannel, outcomes_of
+from .channels import Channels, LostHere
 from .intake import Intake
 from .line import Line
 from .questions import OpenQuestions
@@ -61,8 +53,6 @@ from .register import Register
 from .services import Services, StatementFailed
 
 _log = logging.getLogger("waystation.peer")
-
-_encode = msgspec.msgpack.Encoder().encode
 
 
 class Session:
@@ -93,12 +83,12 @@ class Session:
         self.host, self.pid = host, pid
         self.line: Line | None = None
         self.cut_at = 0.0
-        self.channels: dict[int, ServedChannel] = {}
         self._transport, self._intake, self._services = transport, intake, services
         self._loop = asyncio.get_running_loop()
-        self._opening: dict[int, Credit | None] = {}  # channels, each with the credit that has come for it
         self._register = Register()
-        self._early_sends: list[tuple[int, Sequence[Message]]] = []
+        self._channels = Channels(transport, say=self._say, flush=self._flush, hears=self._hears)
+        self.channels = self._channels.open
+        self._early: list[tuple[int, Callable[[], None]]] = []  # a heap: what waits for all before it
         self._waiting_bytes = 0
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._told: Callable[[], None] = _nobody
@@ -107,7 +97,11 @@ class Session:
         self._questions: OpenQuestions | None = None
         if isinstance(transport, Asking):
             self._questions = OpenQuestions(
-                transport, answer=self._reply, told=self._published, over=self._over
+                transport,
+                answer=self._reply,
+                told=self._published,
+                over=self._over,
+                laden=self._register.is_laden,
             )
 
     @property
@@ -132,10 +126,7 @@ class Session:
         self._register.forget_below(answered)
         for answer in self._register.again():
             self._say(answer)
-        for number, received in channels:
-            channel = self.channels.get(number)
-            if channel is not None:
-                channel.resume(received)
+        self._channels.resume(channels)
 
     def cut(self, line: Line) -> None:
         """Take in that a connection is gone."""
@@ -159,7 +150,7 @@ class Session:
         if self._tasks:
             await asyncio.wait(list(self._tasks.values()))
         failures: list[Exception] = []
-        for ending in (self._services.leave(self.id), *self._closing(died=died)):
+        for ending in (self._services.leave(self.id), *self._channels.close_all(died=died)):
             try:  # one after the other: an open transaction has the write lock
                 await ending
             except Exception as error:  # noqa: BLE001 - one that fails keeps no other from ending
@@ -168,15 +159,14 @@ class Session:
             raise failures[0]
 
     def stop(self, told: Callable[[], None]) -> None:
-        """Deliver nothing more for groups; `told` is called whenever something was settled."""
+        """Deliver nothing more for groups; `told` is called whenever something was settled, or answered."""
         self._told = told
-        for channel in self.channels.values():
-            channel.stop()
+        self._channels.stop()
 
     @property
     def holds(self) -> bool:
-        """Whether its client is there and has something that it has not settled."""
-        return self.line is not None and any(channel.holds for channel in self.channels.values())
+        """Whether its client is there, and has something that it has not settled or waits for a responder."""
+        return self.line is not None and (bool(self._questions) or self._channels.holds)
 
     @property
     def work(self) -> Sequence[asyncio.Task[None]]:
@@ -197,18 +187,11 @@ class Session:
             elif isinstance(frame, (Send, Call, Open, Settle, Extend, Close)):
                 if self._register.count(frame.seq, frame):
                     self._dispatch(frame)
-                    self._store_early()
+                    self._go_on()
             elif isinstance(frame, Credit):
-                self._credit(frame)
+                self._channels.credit(frame)
             elif isinstance(frame, Cancel):
                 self._cancel(frame.request)
-
-    def _credit(self, frame: Credit) -> None:
-        channel = self.channels.get(frame.channel)
-        if channel is not None:
-            channel.credit(frame)
-        elif frame.channel in self._opening:
-            self._opening[frame.channel] = frame
 
     def _dispatch(self, frame: Request) -> None:
         seq = frame.seq
@@ -219,19 +202,26 @@ class Session:
                 self._looks.add(seq)
             self._begin(seq, self._services.call(self, frame.method, frame.arguments))
         elif isinstance(frame, Settle):
-            self._begin(seq, self._settle(frame))
+            self._begin(seq, self._channels.settle(frame))
         elif isinstance(frame, Extend):
-            self._begin(seq, self._extend(frame))
+            self._begin(seq, self._channels.extend(frame))
         elif isinstance(frame, Open):
-            self._check_opening(frame.channel)
-            self._begin(seq, self._open(frame))
+            self._channels.announce(frame.channel)
+            self._begin(seq, self._channels.enter(frame))
         elif isinstance(frame, Close):
-            self._begin(seq, self._close_channel(frame.channel))
+            self._begin(seq, self._channels.close(frame.channel))
 
-    def _store_early(self) -> None:
-        """Store what has waited for all that was numbered before it."""
-        while self._early_sends and self._early_sends[0][0] <= self._register.received:
-            self._store(*heapq.heappop(self._early_sends))
+    def _in_order(self, seq: int, work: Callable[[], None]) -> None:
+        """Do something when all that was numbered before it has come."""
+        if seq > self._register.received:
+            heapq.heappush(self._early, (seq, work))
+        else:
+            work()
+
+    def _go_on(self) -> None:
+        """Do what has waited for all that was numbered before it."""
+        while self._early and self._early[0][0] <= self._register.received:
+            heapq.heappop(self._early)[1]()
 
     # --- answering ---------------------------------------------------------------------------------------------
 
@@ -271,18 +261,18 @@ class Session:
     def _published(self, seq: int, told: SendOutcome) -> None:
         """A question went the way of all messages, or could not."""
         self._answer(_sent(seq, [told]), soon=False)
+        self._told()
 
     def _reply(self, seqs: Sequence[int], replies: Sequence[Reply]) -> None:
         """Answer questions, and wait for nothing more to go along."""
         keep = self._register.keep
         kept = [keep(seq, reply) for seq, reply in zip(seqs, replies, strict=True)]
-        if self.line is None:
-            return
-        if kept == replies:
+        if self.line is not None and kept == replies:
             self.line.say_now(Answers(list(seqs), list(replies)))
-            return
-        for seq, answer in zip(seqs, kept, strict=True):  # some of them are too large
-            self.line.say(Answers([seq], [answer]) if isinstance(answer, Reply) else answer)
+        elif self.line is not None:  # some of them are too large
+            for seq, answer in zip(seqs, kept, strict=True):
+                self.line.say(Answers([seq], [answer]) if isinstance(answer, Reply) else answer)
+        self._told()
 
     def _answer(self, answer: Answer, *, soon: bool = True) -> None:
         kept = self._register.keep(answer.seq, answer)
@@ -302,15 +292,18 @@ class Session:
         return self.line is not None and not self.line.full
 
     def _room(self) -> None:
-        for channel in self.channels.values():
-            channel.ring()
+        self._channels.ring()
 
     def _cancel(self, seq: int) -> None:
-        """Stop working at a request that only looks at something; what may have begun to change something goes on."""
+        """Stop working at a request that only looks at something; what may have begun to change something goes on.
+
+        An answer that has been said need not be kept: its client has it, or does not want it.
+        """
+        self._register.lighten(seq)
         if seq in self._looks and seq in self._tasks:
             self._loop.call_soon(self._tasks[seq].cancel)  # once it has begun, so that it ends with an answer
 
-    # --- sending and receiving ---------------------------------------------------------------------------------
+    # --- sending and asking ---------------------------------------------------------------------------------
 
     def _send(self, frame: Send) -> None:
         """Take a batch in, to be stored when all that were numbered before it have come.
@@ -328,10 +321,7 @@ class Session:
             self._answer(failed(seq, error))
             return
         self._make_room(bytes_of(messages), field="Send.batch")
-        if seq > self._register.received:
-            heapq.heappush(self._early_sends, (seq, messages))
-        else:
-            self._store(seq, messages)
+        self._in_order(seq, partial(self._store, seq, messages))
 
     def _make_room(self, size: int, *, field: str) -> None:
         """Count bytes that wait.
@@ -366,8 +356,11 @@ class Session:
                 self._answer(failed(seq, error))
                 continue
             self._make_room(len(question.body), field="Ask.questions")
-            questions.ask(seq, question)
-        self._store_early()
+            if question.key is None:
+                questions.ask(seq, question)
+            else:  # what is large comes in parts, and those of its key that came meanwhile are behind it
+                self._in_order(seq, partial(questions.ask, seq, question))
+        self._go_on()
 
     def _store(self, seq: int, messages: Sequence[Message]) -> None:
         # Who asks something waits for the answer, and hardly for the word that his question has come.
@@ -379,87 +372,6 @@ class Session:
             self._answer(_sent(seq, outcomes), soon=soon)
 
         self._intake.send(messages, done)
-
-    def _check_opening(self, number: int) -> None:
-        """Take note of a channel that is about to be opened.
-
-        Raises:
-            RemoteProtocolError: There is one of this number.
-        """
-        if number in self.channels or number in self._opening:
-            raise RemoteProtocolError(f"channel {number} is open already", field="Open.channel")
-        self._opening[number] = None
-
-    async def _open(self, frame: Open) -> None:
-        number = frame.channel
-        try:
-            if len(self.channels) + len(self._opening) > PEER_CHANNELS_MAX:
-                raise ConfigurationError(f"one client has at most {PEER_CHANNELS_MAX:,} feeds")
-            subscription = Subscription(
-                pattern=frame.pattern,
-                group=frame.group or None,
-                ordered=frame.ordered,
-                temporary=frame.temporary,
-            )
-            feed = await self._transport.open_feed(subscription)
-        finally:
-            wanted = number in self._opening and not self._closed
-            credit = self._opening.pop(number, None)
-        if not wanted:
-            await feed.close()
-            return
-        channel = self.channels[number] = ServedChannel(
-            number,
-            feed,
-            mailbox=subscription.group is None,
-            say=self._say,
-            flush=self._flush,
-            hears=self._hears,
-        )
-        if credit is not None:
-            channel.credit(credit)
-
-    def _closing(self, *, died: bool) -> list[Coroutine[Any, Any, None]]:
-        """Take all channels away; return what there is to do for each."""
-        channels, self.channels = self.channels, {}
-        return [channel.close(died=died) for channel in channels.values()]
-
-    async def _close_channel(self, number: int) -> None:
-        self._opening.pop(number, None)
-        channel = self.channels.pop(number, None)
-        if channel is not None:
-            await channel.close()
-
-    async def _settle(self, frame: Settle) -> bytes:
-        channel = self.channels.get(frame.channel)
-        if channel is None:
-            raise SettlementLost("the channel is closed, and what it delivered was given back")
-        outcomes, numbers = outcomes_of(channel, frame.accepted, frame.others, field="Settle")
-        made = channel.made
-        try:
-            await channel.feed.settle(outcomes)
-        finally:
-            channel.drop(numbers)
-        return _encode(made if channel.is_prompt else channel.made)
-
-    async def _extend(self, frame: Extend) -> None:
-        channel = self.channels.get(frame.channel)
-        if channel is None:
-            raise SettlementLost("the channel is closed, and what it delivered was given back")
-        found = channel.find(frame.ranges, field="Extend.ranges")
-        try:
-            await channel.feed.extend(list(found.values()))
-        except SettlementLost as error:
-            lost = {id(delivery) for delivery in error.deliveries}
-            raise LostHere(str(error), [n for n, each in found.items() if id(each) in lost]) from error
-
-
-class LostHere(SettlementLost):
-    """Leases of a client had ended: those of deliveries with these numbers."""
-
-    def __init__(self, message: str, numbers: Sequence[int]) -> None:
-        super().__init__(message)
-        self.numbers = numbers
 
 
 def _nobody() -> None:

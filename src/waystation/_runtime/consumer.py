@@ -124,7 +124,6 @@ class Consumer:
         self._tasks: list[asyncio.Task[None]] = []
         self._lane_tasks: list[asyncio.Task[None]] = []
         self._handled = 0
-        self._questions_max = spec.prefetch or CREDIT_MESSAGES_MAX
         self._leaving = self._draining = False
 
     def sight(self) -> Sight:
@@ -284,9 +283,8 @@ class Consumer:
         source.wake()
 
     def _take_question(self, delivery: Delivery) -> bool:
-        """Hand a question to the lanes that lies in no log, unless what is fetched must be weighed first."""
-        closed = self._leaving or self._limiter is not None or self.valve.paused or self.valve.probing
-        if closed or self._lanes.waiting >= self._questions_max:
+        """Hand a question to the lanes that lies in no log, if a hand is free for it soon; say whether that is so."""
+        if self._leaving or not self._intake.takes_one():
             return False
         self._lanes.give((delivery,))
         return True

@@ -181,7 +181,7 @@ class InboxRunner:
             if opened.endings and monotonic() >= ends_at:
                 return
             endings, ready, bodies = read_batch([delivery], self._read, self._verdicts)
-            opened.add(endings, replies=self._replies)
+            opened.add(list(map(self._verdicts.as_messages, endings)), replies=self._replies)
             if ready:
                 CURRENT.set(delivery)
                 ending = await self._one(opened, delivery, bodies[0])

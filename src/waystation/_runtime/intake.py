@@ -60,6 +60,13 @@ class Intake:
         valve = self._valve
         return not (valve.paused or (valve.probing and (len(deliveries) > 1 or self.unsettled > 0)))
 
+    def takes_one(self) -> bool:
+        """Say whether something that nobody has fetched may go to the lanes, as if it had been."""
+        if self._limiter is not None or self._valve.paused or self._valve.probing:
+            return False  # then all is weighed that is fetched
+        waiting = self._lanes.waiting
+        return self._prefetch.has_room(waiting=waiting, unsettled=waiting + self._finished())
+
     def progress(self, handled: int, elapsed_s: float) -> bool:
         """Take in a lane's run; say whether the next fetch should begin while there is still work."""
         self._prefetch = self._prefetch.measured(handled, elapsed_s)

@@ -147,7 +147,7 @@ class Source:
 
     async def close(self) -> None:
         """Close the feed: what is unsettled goes back. A group of this instance alone is forgotten."""
-        feed, self.feed, self.prompt = self.feed, None, None
+        feed, self.feed, self.prompt, self._answering = self.feed, None, None, None
         if feed is None:
             return
         await feed.close()

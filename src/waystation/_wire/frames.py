@@ -366,7 +366,7 @@ class Close(Frame, frozen=True):
 
 
 class Cancel(Frame, frozen=True):
-    """Client: I do not wait for that request's answer any more. It comes all the same, and what has begun may end.
+    """Client: I have that request's answer, or wait for it no more: do not keep it. One that was not said yet comes.
 
     Attributes:
         request: The request's number.

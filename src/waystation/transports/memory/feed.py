@@ -60,7 +60,7 @@ class GroupFeed:
         self._bell = _Bell()
         #: There may be something to take.
         self.wake = self._bell.ring
-        self.questions = Questions()
+        self.questions = Questions(self)
         self._closed = False
 
     def join(self, place: Place) -> None:
@@ -105,11 +105,23 @@ class GroupFeed:
 
     def offer(self, take: Callable[[Delivery], bool], /) -> None:
         """See `AnsweringFeed`."""
-        self.questions.take = take
+        self.questions.offer(take)
 
     def answer(self, delivery: Delivery, reply: Reply, /) -> bool:
         """See `AnsweringFeed`."""
-        return self.questions.answer(delivery, reply)
+        question = delivery.token
+        if not isinstance(question, Question) or question.done is None:
+            return False
+        place = question.place
+        if question not in place.questions:
+            return False
+        if question.message.key is None:
+            del place.questions[question]
+        else:  # others of its key may wait for it
+            place.end_question(question, self._keeper.clock.monotonic())
+            self._after(place)
+        question.tell(reply)
+        return True
 
     async def extend(self, deliveries: Sequence[Delivery], /) -> None:
         """Keep leases. A lease is over what one `receive` returned, and is kept as a whole.
@@ -121,6 +133,8 @@ class GroupFeed:
         lost = []
         for delivery in deliveries:
             if isinstance(delivery.token, Question):
+                if delivery.token.given_back:
+                    lost.append(delivery)
                 continue
             lease, number = token(delivery)
             if number in lease.open:
@@ -137,26 +151,26 @@ class GroupFeed:
             SettlementLost: Some lease had ended. The others are settled.
         """
         now = self._keeper.clock.monotonic()
-        lost = 0
-        if self.questions:
-            outcomes = self._settle_questions(outcomes, now)
-        for place, some in self._by_place(outcomes):
+        lost, logged = 0, outcomes
+        if self.questions.offered:
+            lost, logged = self._settle_questions(outcomes, now)
+        for place, some in self._by_place(logged):
             lost += place.settle(some, now)
             self._after(place)
         if lost:
             raise SettlementLost(_lost(lost, len(outcomes)))
 
-    def _settle_questions(self, outcomes: Sequence[_Outcome], now: float) -> Sequence[_Outcome]:
-        """Settle what lies in no log; return the others."""
-        others = []
+    def _settle_questions(self, outcomes: Sequence[_Outcome], now: float) -> tuple[int, Sequence[_Outcome]]:
+        """Settle what lies in no log; return how many of that had been given back, and the others."""
+        lost, others = 0, []
         for delivery, settlement in outcomes:
             question = delivery.token
             if isinstance(question, Question):
-                self.questions.settle(question, settlement, now)
+                lost += not self.questions.settle(question, settlement, now)
                 self._after(question.place)
             else:
                 others.append((delivery, settlement))
-        return others
+        return lost, others
 
     def _by_place(self, outcomes: Sequence[_Outcome]) -> Iterable[tuple[Place, Sequence[_Outcome]]]:
         if len(self._places) == 1:
@@ -180,7 +194,7 @@ class GroupFeed:
             return
         self._closed = True
         now = self._keeper.clock.monotonic()
-        self.questions.end(how, now)
+        self.questions.end(self._places, how, now)
         for place in self._places:
             place.receivers.remove(self)
             for lease in [lease for lease in place.leases if lease.owner is self]:

@@ -29,6 +29,7 @@ from .urgent import Urgent
 
 if TYPE_CHECKING:
     from .log import Log
+    from .question import Question
 
 #: Fresh deliveries are numbered by their offset, held messages from here upwards, so that the two never meet.
 _HELD_FROM = -(2**62)
@@ -100,6 +101,7 @@ class Place:
     Attributes:
         cursor: The offset of the first message that was neither delivered nor parked.
         leases: Those with open deliveries, in the order in which they were taken.
+        questions: Those that are with a receiver and lie in no log, in the order in which they were asked.
     """
 
     def __init__(self, log: Log, group: str, start: int, *, ordered: bool, bury: Bury) -> None:
@@ -108,6 +110,7 @@ class Place:
         self.cursor = start
         self.receivers: list[Receiver] = []
         self.leases: dict[Lease, None] = {}
+        self.questions: dict[Question, None] = {}
         self._ordered = ordered
         self._bury = bury
         self._held: dict[int, _Held] = {}
@@ -197,10 +200,7 @@ class Place:
 
     def settle(self, outcomes: Iterable[tuple[Delivery, Settlement]], now: float) -> int:
         """Settle deliveries of this place; return of how many the lease had ended. Twice is as good as once."""
-        lost, keys = (
-            0,
-            self._keys,
-        )  # none is in flight of most topics, and then no delivery need be asked for its own
+        lost, keys = 0, self._keys  # of most topics none is in flight, and no delivery need be asked
         for delivery, outcome in outcomes:
             lease, number = delivery.token, delivery.index
             assert isinstance(lease, Lease), "a delivery of another transport"
@@ -233,22 +233,10 @@ class Place:
         """Deliver a dead letter again, as a new first attempt, before what is fresh."""
         self._enter(_Held(0, message, 0, now, stays=True), now)
 
-    def settle_question(self, message: Message, outcome: Settlement, now: float) -> None:
-        """End the first attempt at a message that is not in the log: accepted, or from now on as one that was taken."""
-        if isinstance(outcome, DeadLetter):
-            self._bury(self, message, 1, outcome)
-        elif isinstance(outcome, (Retry, Release)):
-            attempts, delay_s = (1, outcome.delay_s) if isinstance(outcome, Retry) else (0, 0.0)
-            self._enter(_Held(self.log.end, message, attempts, now + delay_s, stays=True), now)
-
     @property
     def is_idle(self) -> bool:
         """Whether nothing could be taken now."""
         return not self._ready and self.cursor >= self.log.end
-
-    def has_in_flight(self, key: str) -> bool:
-        """Say whether a message of a key was taken or waits."""
-        return self._ordered and key in self._keys
 
     def _close(self, number: int, message: Message, attempt: int, outcome: Settlement, now: float) -> None:
         if isinstance(outcome, Retry):
@@ -301,6 +289,35 @@ class Place:
         else:
             heapq.heappush(self._ready, (held.offset, number))
 
+    # --- what lies in no log ---------------------------------------------------------------------------------
+
+    def may_hand_over(self, message: Message) -> bool:
+        """Whether a message may overtake the log: nothing is in it, and none of its key is under way."""
+        key = message.key
+        return self.is_idle and (key is None or key not in self._keys)
+
+    def hand_over(self, question: Question) -> None:
+        """Take note of a question that a receiver gets: what comes later of its key waits for it, as for any other."""
+        self.questions[question] = None
+        if question.message.key is not None and self._ordered:
+            self._keys[question.message.key] = _Key(question.owner, 1)
+
+    def settle_question(self, question: Question, outcome: Settlement, now: float) -> None:
+        """End the first attempt at a question: it is done with, or comes again like what was in the log."""
+        message = question.message
+        if isinstance(outcome, DeadLetter):
+            self._bury(self, message, 1, outcome)
+        elif isinstance(outcome, (Retry, Release)):
+            attempts, delay_s = (1, outcome.delay_s) if isinstance(outcome, Retry) else (0, 0.0)
+            self._enter(_Held(question.offset, message, attempts, now + delay_s, stays=True), now)
+        self.end_question(question, now)
+
+    def end_question(self, question: Question, now: float) -> None:
+        """A receiver has it no more."""
+        del self.questions[question]
+        if question.message.key is not None and self._ordered:
+            self._leave(question.message.key, now)
+
     # --- time and place --------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> float:
@@ -328,7 +345,7 @@ class Place:
             topic=self.log.name,
             again=len(comes - owed),
             skipped=len(owed - comes - stay),
-            taken_back=self.in_flight,
+            taken_back=self._leased,
             lag=self.log.end - offset + len(stay),
         )
 
@@ -338,12 +355,17 @@ class Place:
         for lease in list(self.leases):
             self.end(lease, Release(), now)
         stay = self._staying(comes)
-        self._held, self._ready, self._waiting, self._keys = {}, [], [], {}
+        self._held, self._ready, self._waiting, self._keys = {}, [], [], self._keys_of_questions()
         self.cursor = offset
         self._urgent = Urgent(offset)
         for held in stay:
             self._enter(held, now)
         self.wake()
+
+    def _keys_of_questions(self) -> dict[str, _Key]:
+        """Return the keys of what is with receivers and stays there: what no log has, no seek takes back."""
+        keys = {each.message.key: each.owner for each in self.questions if self._ordered}
+        return {key: _Key(owner, 1) for key, owner in keys.items() if key is not None}
 
     def _staying(self, comes: set[str]) -> list[_Held]:
         """Return what was tried, or brought back from the dead letters, and does not come from the log."""
@@ -372,6 +394,10 @@ class Place:
     @property
     def in_flight(self) -> int:
         """Deliveries not yet settled."""
+        return self._leased + len(self.questions)
+
+    @property
+    def _leased(self) -> int:
         return sum(len(lease.open) for lease in self.leases)
 
     @property
@@ -403,6 +429,7 @@ class Place:
         if self.cursor < self.log.end:
             fresh.append(self.cursor)
         messages = [held.message for held in self._held.values()] + [self.log.at(offset) for offset in fresh]
+        messages += [question.message for question in self.questions]
         return min(map(available, messages), default=None)
 
     def _unsettled(self) -> Iterator[Message]:

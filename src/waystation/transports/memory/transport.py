@@ -1,4 +1,4 @@
-"""`memory://` as a transport: sending, scheduling, looking in.
+"""`memory://` as a transport: sending and receiving.
 
 Each transport is a world of its own, which lasts as long as the object, also between `close` and `open`. There is no
 database in it, so it has no `transactions`.
@@ -7,45 +7,26 @@ database in it, so it has no `transactions`.
 from __future__ import annotations
 
 import asyncio
-import itertools
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 
 from ..._core.capabilities import Capabilities
-from ..._core.delivery import DeadLetter, Durability, Receipt, SendOutcome, receipts
-from ..._core.duration import Instant, unix_time
+from ..._core.delivery import Durability, Receipt, SendOutcome, receipts
 from ..._core.errors import ConfigurationError, Disconnected, SendRejected, TransportError
-from ..._core.inspection import (
-    DeadInfo,
-    GroupInfo,
-    MemberInfo,
-    RecurringInfo,
-    ScheduledInfo,
-    SeekInfo,
-    TopicInfo,
-    no_such_place,
-)
 from ..._core.limits import (
     BATCH_MESSAGES_MAX,
-    MEMBER_LEASE_S,
     MEMORY_DEDUPE_KEYS_MAX,
     MEMORY_TOPIC_MESSAGES_MAX,
-    TEMPORARY_GROUP_LEASE_S,
 )
 from ..._core.message import Message
-from ..._core.ports import Clock, Feed, Gate, Recurrence, Start, Subscription, Timer, Topology
+from ..._core.ports import Clock, Feed, Gate, Recurrence, Subscription, Topology
 from ..._core.question import Told
 from ..._core.run import MessageRun
-from ..._core.topic import check_name, is_pattern, is_reply_address, matches
+from ..._core.topic import is_reply_address, matches
 from ..._core.url import TransportURL
-from .dead import DeadLetters
-from .dedupe import DedupeKeys
 from .feed import GroupFeed, Mailbox
 from .log import Log
-from .place import Place
 from .question import Question
-from .schedule import Calendar, Schedule
+from .world import World
 
 #: What it gives.
 CAPABILITIES = Capabilities(
@@ -76,7 +57,7 @@ def transport(url: TransportURL, *, clock: Clock) -> MemoryTransport:
     return MemoryTransport(clock)
 
 
-class MemoryTransport:
+class MemoryTransport(World):
     """Topics, groups and deliveries as Python objects; for one event loop.
 
     Args:
@@ -88,26 +69,13 @@ class MemoryTransport:
     def __init__(
         self, clock: Clock, *, capabilities: Capabilities = CAPABILITIES, gate: Gate | None = None
     ) -> None:
-        self.clock = clock
+        super().__init__(clock)
         self._capabilities = capabilities
         self._gate = gate
         if gate is not None:
             self.posts_here = False  # what is sent to others in one turn shares a system call
         self._is_open = False
-        self._logs: dict[str, Log] = {}
         self._mailboxes: dict[str, Mailbox] = {}
-        self._subscriptions: dict[tuple[str, str], Subscription] = {}
-        self._feeds: list[GroupFeed] = []
-        self._temporary: dict[
-            str, float
-        ] = {}  # groups of one instance each, and until when, by the monotonic clock
-        self._schedule = Schedule()
-        self._calendar = Calendar()
-        self._dead = DeadLetters()
-        self._dedupe_keys = DedupeKeys()
-        self._members: list[MemberInfo] = []
-        self._alarm: Timer | None = None
-        self._alarm_at = math.inf  # by the monotonic clock
         self._sent_in_turn = 0
 
     @property
@@ -134,9 +102,7 @@ class MemoryTransport:
         feeds: list[Feed] = [*self._feeds, *self._mailboxes.values()]
         for feed in feeds:
             await feed.close()
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm, self._alarm_at = None, math.inf
+        self._rest()
 
     async def declare(self, topology: Topology, /) -> None:
         """Make topics and groups exist."""
@@ -145,35 +111,6 @@ class MemoryTransport:
         for subscription in topology.subscriptions:
             if subscription.group is not None:
                 self._subscribe(subscription, subscription.group)
-
-    def _subscribe(self, subscription: Subscription, group: str) -> None:
-        pattern = subscription.pattern
-        if not is_pattern(pattern):
-            self._log(pattern)
-        for log in self._logs.values():
-            if matches(pattern, log.name):
-                self._join(log, group, log.position(subscription.start), ordered=subscription.ordered)
-        self._subscriptions[group, pattern] = subscription
-        if subscription.temporary and group not in self._temporary:
-            self._keep([group])
-
-    def _log(self, name: str) -> Log:
-        """Return a topic's log. Groups whose pattern fits a new one read it from its beginning."""
-        log = self._logs.get(name)
-        if log is None:
-            log = self._logs[name] = Log(check_name(name))
-            for (group, pattern), subscription in self._subscriptions.items():
-                if matches(pattern, name):
-                    self._join(log, group, 0, ordered=subscription.ordered)
-        return log
-
-    def _join(self, log: Log, group: str, position: int, *, ordered: bool) -> None:
-        if group in log.places:
-            return  # a group keeps its place
-        place = log.places[group] = Place(log, group, position, ordered=ordered, bury=self._bury)
-        for feed in self._feeds:
-            if feed.group == group and matches(feed.pattern, log.name):
-                feed.join(place)
 
     # --- sending and receiving -------------------------------------------------------------------------------
 
@@ -203,13 +140,16 @@ class MemoryTransport:
         done(outcomes)
 
     def ask(self, question: Message, done: Callable[[Told], None], /) -> Question | None:
-        """Take a question to its responder, if he is the only one and has a hand free; else send it."""
+        """Take a question to its responder, if he is the only one and has a hand free; else send it.
+
+        What must wait for its time, or be known by its `dedupe_key`, is for the log.
+        """
         log = self._logs.get(question.topic)
         place = None if log is None or len(log.places) > 1 else log.places.get(question.topic)
-        if self._is_open and place is not None and place.is_idle and len(place.receivers) == 1:
+        if place is not None and len(place.receivers) == 1 and self._is_open:
             receiver = place.receivers[0]
-            free = question.key is None or not place.has_in_flight(question.key)
-            if free and isinstance(receiver, GroupFeed):
+            plain = question.deliver_at is None and question.dedupe_key is None
+            if plain and isinstance(receiver, GroupFeed) and place.may_hand_over(question):
                 asked = receiver.questions.ask(question, place, done)
                 if asked is not None:
                     return asked
@@ -336,167 +276,9 @@ class MemoryTransport:
         else:
             self._feeds.remove(feed)
 
-    def _bury(self, place: Place, message: Message, attempts: int, outcome: DeadLetter) -> None:
-        self._dead.bury(place, message, attempts, outcome, self.clock.time())
-
     def _check_open(self) -> None:
         if not self._is_open:
             raise Disconnected("memory:// is not open")
-
-    # --- time ------------------------------------------------------------------------------------------------
-
-    def ring_at(self, instant: float) -> None:
-        """Look around at this instant of the monotonic clock, or earlier. One timer, whatever the number of waits."""
-        if instant >= self._alarm_at:
-            return
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm_at = instant
-        self._alarm = self.clock.call_later(max(0.0, instant - self.clock.monotonic()), self._look_around)
-
-    def _look_around(self) -> None:
-        """Deliver what is due and take back what was leased for too long."""
-        self._alarm, self._alarm_at = None, math.inf
-        now, wall = self.clock.monotonic(), self.clock.time()
-        for message in self._schedule.take_due(wall):
-            log = self._log(message.topic)
-            log.add(message)
-            log.has_priorities = log.has_priorities or message.priority > 0
-            log.wake()
-        for place in self._places():
-            self.ring_at(place.tick(now))
-            place.wake_if_ready()
-        for group in [group for group, end in self._temporary.items() if end <= now]:
-            self._forget_group(group)
-        self._ring_for_schedule()
-
-    def _ring_for_schedule(self) -> None:
-        self.ring_at(self.clock.monotonic() + self._schedule.next_due - self.clock.time())
-
-    def _places(self, group: str | None = None) -> list[Place]:
-        places = [place for log in self._logs.values() for place in log.places.values()]
-        return places if group is None else [place for place in places if place.group == group]
-
-    # --- members ---------------------------------------------------------------------------------------------
-
-    async def announce(self, said: Sequence[MemberInfo], /) -> Sequence[str]:
-        """Say how this process's subscriptions are, in place of what it said before; return groups that are gone."""
-        self._members = [replace(member, heard=self.clock.time()) for member in said]
-        self._keep(member.group for member in said if member.group in self._temporary)
-        known = {group for group, _ in self._subscriptions}
-        return [group for group in dict.fromkeys(member.group for member in said) if group not in known]
-
-    async def members(self) -> Sequence[MemberInfo]:
-        """Return what this process has said lately: there is no other."""
-        recent = self.clock.time() - MEMBER_LEASE_S
-        found = [member for member in self._members if member.heard >= recent]
-        return sorted(found, key=lambda member: (member.group, member.pattern))
-
-    # --- looking in ------------------------------------------------------------------------------------------
-
-    async def topics(self) -> Sequence[TopicInfo]:
-        """Return every topic, by name."""
-        return [log.info() for _, log in sorted(self._logs.items())]
-
-    async def groups(self) -> Sequence[GroupInfo]:
-        """Return every group on every topic."""
-        now = self.clock.time()
-        found = [place.info(now, self._dead.count(place.group, place.log.name)) for place in self._places()]
-        return sorted(found, key=lambda info: (info.group, info.topic))
-
-    async def browse(self, pattern: str, *, start: Start, limit: int) -> Sequence[tuple[int, Message]]:
-        """Return offsets and messages, topic by topic, without taking anything from any group."""
-        logs = [log for name, log in sorted(self._logs.items()) if matches(pattern, name)]
-        rows = ((offset, log) for log in logs for offset in range(log.position(start), log.end))
-        return [(offset, log.at(offset)) for offset, log in itertools.islice(rows, limit)]
-
-    async def dead(self, *, group: str | None = None, limit: int = 100, after: int = 0) -> Sequence[DeadInfo]:
-        """Return dead letters with a number over `after`, oldest first."""
-        return self._dead.find(group, limit, after)
-
-    async def retry_dead(self, numbers: Sequence[int]) -> int:
-        """Give dead letters back to their group as new first attempts; return how many there were."""
-        letters = self._dead.take(numbers)
-        for letter in letters:
-            place = self._logs[letter.topic].places[letter.group]
-            place.put_back(letter.message, self.clock.monotonic())
-            place.wake_if_ready()
-        return len(letters)
-
-    async def purge_dead(self, numbers: Sequence[int]) -> int:
-        """Delete dead letters for good; return how many there were."""
-        return len(self._dead.take(numbers))
-
-    async def scheduled(
-        self, *, pattern: str = "#", before: Instant | None = None, limit: int = 100
-    ) -> Sequence[ScheduledInfo]:
-        """Return messages that wait for their time, the next one first: of topics that fit, due before a time."""
-        return self._schedule.find(
-            pattern, math.inf if before is None else unix_time(before, name="before"), limit
-        )
-
-    async def move_scheduled(self, message_id: str, at: Instant) -> bool:
-        """Let a message wait for another time; False if it is not there (any more)."""
-        found = self._schedule.move(message_id, unix_time(at, name="at"))
-        self._ring_for_schedule()
-        return found
-
-    async def cancel_scheduled(self, message_id: str) -> bool:
-        """Delete a message that waits for its time; False if it is not there (any more)."""
-        cancelled = self._schedule.cancel(message_id)
-        for message in cancelled:
-            self._dedupe_keys.unmark(message)
-        return bool(cancelled)
-
-    async def recurring(self) -> Sequence[RecurringInfo]:
-        """Return messages that recur, the next one first."""
-        return self._calendar.find()
-
-    async def pause_recurring(self, name: str, *, paused: bool = True) -> bool:
-        """Let nothing be published at its times until that is undone; False if nothing recurs by this name."""
-        return self._calendar.pause(name, paused=paused)
-
-    async def remove_recurring(self, name: str) -> bool:
-        """Forget a message that recurs; False if there is none."""
-        return self._calendar.remove(name)
-
-    async def seek(
-        self, group: str, pattern: str, start: Start, *, dry_run: bool = False
-    ) -> Sequence[SeekInfo]:
-        """Move a group's place; see `Inspector.seek`."""
-        places = [place for place in self._places(group) if matches(pattern, place.log.name)]
-        if not places:
-            raise no_such_place(group, pattern, await self.groups())
-        places.sort(key=lambda place: place.log.name)
-        positions = [place.log.position(start) for place in places]
-        found = [place.outlook(position) for place, position in zip(places, positions, strict=True)]
-        if not dry_run:
-            for place, position in zip(places, positions, strict=True):
-                place.seek(position, self.clock.monotonic())
-                self.ring_at(place.next_due)
-        return found
-
-    async def remove_group(self, group: str) -> bool:
-        """Forget a group with its place, retries and dead letters; False if there is none. Its feeds are closed."""
-        return self._forget_group(group)
-
-    def _keep(self, groups: Iterable[str]) -> None:
-        """Keep groups of one instance each for a while."""
-        end = self.clock.monotonic() + TEMPORARY_GROUP_LEASE_S
-        self._temporary.update(dict.fromkeys(groups, end))
-        self.ring_at(end)
-
-    def _forget_group(self, group: str) -> bool:
-        for feed in [feed for feed in self._feeds if feed.group == group]:
-            feed.end()
-        self._temporary.pop(group, None)
-        places = self._places(group)
-        for place in places:
-            del place.log.places[group]
-            place.log.trim()
-        self._subscriptions = {key: value for key, value in self._subscriptions.items() if key[0] != group}
-        self._dead.forget(group)
-        return bool(places)
 
     async def facts(self) -> dict[str, str]:
         """Return what there is, and where it lives."""
