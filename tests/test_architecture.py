@@ -36,9 +36,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "queueing": set(),
     "testing": {"", "_core", "transports", "queueing"},
     "_servers": {"_core"},
+    "_moving": {"_core", "_runtime"},
     "bench": {"", "_core", "_servers", "transports"},
     "demo": {"", "_core"},
-    "cli": {"", "_core", "transports", "queueing", "observe", "bench", "demo", "testing", "_servers"},
+    "cli": {"", "_core", "transports", "queueing", "observe", "bench", "demo", "testing", "_servers", "_moving"},
 }
 
 #: Other people's libraries, by room. Drivers come through `import_driver`, when a transport opens.
@@ -52,6 +53,7 @@ MAY_USE: dict[str, set[str]] = {
     "transports": {"msgspec"},
     "transports.sqlite": {"apsw", "msgspec"},
     "_servers": {"msgspec"},
+    "_moving": {"apsw", "msgspec"},
     "observe": {"msgspec"},
     "testing": {"hypothesis", "msgspec", "pytest"},
     "bench": {"apsw", "grpc", "msgspec", "nats", "rich", "tornado", "uvloop", "zmq"},

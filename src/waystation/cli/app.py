@@ -15,6 +15,7 @@ from . import (
     demo,
     doctor,
     inspection,
+    moving,
     publish,
     replay,
     request,
@@ -69,6 +70,7 @@ def build() -> typer.Typer:
     app.command("up", cls=Command, rich_help_panel=run_it)(servers.start)
     app.command("down", cls=Command, rich_help_panel=run_it)(servers.stop)
     app.command("demo", cls=Command, rich_help_panel=run_it)(demo.demo)
+    app.command("bridge", cls=Command, rich_help_panel=run_it)(moving.bridge)
     app.command("publish", cls=Command, rich_help_panel="Send")(publish.publish)
     app.command("send", cls=Command, rich_help_panel="Send")(publish.send)
     app.command("request", cls=Command, rich_help_panel="Send")(request.request)
@@ -77,6 +79,7 @@ def build() -> typer.Typer:
     app.command("groups", cls=Command, rich_help_panel=look)(inspection.groups)
     app.command("lag", cls=Command, rich_help_panel=look)(inspection.lag)
     app.command("replay", cls=Command, rich_help_panel=repair)(replay.replay)
+    app.command("move", cls=Command, rich_help_panel=repair)(moving.move)
     app.add_typer(dead.build(), name="dead", rich_help_panel=repair)
     app.add_typer(schedule.build(), name="schedule", rich_help_panel=repair)
     app.command("doctor", cls=Command, rich_help_panel=measure)(doctor.doctor)
