@@ -33,6 +33,8 @@ COMMANDS = (
     ),
     *("dead list", "dead show", "dead retry", "dead purge", "schedule list", "schedule cancel"),
     *("schedule move", "schedule pause", "schedule resume"),
+    *("model transfer", "model backlog", "model throughput", "model load"),
+    *("model queue", "model size", "model drain"),
 )
 
 
@@ -65,7 +67,7 @@ def test_help_has_an_example(name: str) -> None:
     assert f"Example: waystation {name}" in text
 
 
-@pytest.mark.parametrize("name", ["", "dead", "schedule", *COMMANDS])
+@pytest.mark.parametrize("name", ["", "dead", "schedule", "model", *COMMANDS])
 def test_help_shows_flags_as_they_are_typed(name: str) -> None:
     text = CliRunner().invoke(build(), [*name.split(), "--help"], prog_name="waystation").stdout
     assert "--help" in text

@@ -15,6 +15,7 @@ from . import (
     demo,
     doctor,
     inspection,
+    model,
     moving,
     publish,
     replay,
@@ -85,4 +86,5 @@ def build() -> typer.Typer:
     app.command("doctor", cls=Command, rich_help_panel=measure)(doctor.doctor)
     app.command("conform", cls=Command, rich_help_panel=measure)(conform.conform)
     app.command("bench", cls=Command, rich_help_panel=measure)(bench.bench)
+    app.add_typer(model.build(), name="model", rich_help_panel=measure)
     return app

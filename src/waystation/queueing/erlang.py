@@ -100,6 +100,5 @@ def stable(load: float, servers: int, model: str) -> None:
             f"{model} assumes that less work comes than its servers can do",
             found=f"{load:,.6g} Erlang come for {servers:,}, a utilisation of {load / servers:,.4g}, and the queue "
             "would grow without end",
-            instead=f"give at least {enough:,} servers, a lower rate or a shorter time; or a limit of places; how fast "
-            "a backlog grows is what the fluid model tells",
+            instead=f"give at least {enough:,} servers, a lower rate or a shorter time, or a limit of places",
         )

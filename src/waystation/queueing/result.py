@@ -86,11 +86,16 @@ class Queue:
         """Roughly how long after a change of load the queue has come two thirds of the way to what is said here.
 
         An approximation for a single server (Odoni and Roth, Operations Research 31, 1983), used for several as one
-        that is as fast as all; never less than one handling time. With a limit of places it is an upper bound.
+        that is as fast as all; never less than one handling time. With a limit of places, the slowest mode of M/M/1/K,
+        likewise (Morse, Queues, Inventories and Maintenance, 1958).
         """
-        root = math.sqrt(min(self.load_erlangs / self.servers, 1 - 1e-9))
-        variation = (self.arrival_cv2 + self.service_cv2) / (2.8 * self.servers)
-        return self.service_s * max(1.0, variation / (1 - root) ** 2)
+        root = math.sqrt(self.load_erlangs / self.servers)
+        if self.places is None:
+            each = (self.arrival_cv2 + self.service_cv2) / 2.8 / (1 - root) ** 2
+        else:
+            room = self.places - self.servers
+            each = 1 / ((1 - root) ** 2 + 2 * root * (1 - math.cos(math.pi / (room + 1))))
+        return self.service_s * max(1.0, each / self.servers)
 
     def steps(self, percentiles: Sequence[float] = PERCENTILES) -> tuple[Step, ...]:
         """Return the whole calculation, line by line, with these percentiles of the wait and of the time in the system.

@@ -87,6 +87,7 @@ class Transfer:
         wire_bytes: All that goes over the line, headers included.
         batch_line_s: Time of a full batch on the line.
         batch_work_s: Time that preparing a full batch takes.
+        overhead: Headers and work.
         in_flight: Batches that may be unconfirmed; None for any number.
         total_s: T.
         trust: How far to trust it.
@@ -100,6 +101,7 @@ class Transfer:
     wire_bytes: float
     batch_line_s: float
     batch_work_s: float
+    overhead: Overhead
     in_flight: int | None
     total_s: float
     trust: Trust
@@ -176,7 +178,13 @@ class Transfer:
         )
         if self.batch_work_s:
             steps.append(
-                Step(name="work for a batch", formula="p", numbers="", value=self.batch_work_s, unit="s"),
+                Step(
+                    name="work for a batch",
+                    formula="p",
+                    numbers=f"{self.batch:,}·{show_time(self.overhead.message_s)} + {show_time(self.overhead.batch_s)}",
+                    value=self.batch_work_s,
+                    unit="s",
+                )
             )
         return (*steps, *self._sums())
 
@@ -270,6 +278,7 @@ def transfer(
         wire_bytes=over.size(count, size) + (batches - 1) * over.batch_bytes,
         batch_line_s=full_s,
         batch_work_s=work_s,
+        overhead=over,
         in_flight=window,
         total_s=ends_s + used.delay_s,
         trust=Trust.BOUND if ideal else Trust.APPROXIMATION,
