@@ -13,12 +13,15 @@ from typing import Any
 from ..._broker.attributes import AMQP, from_headers, text, to_headers
 from ..._core.message import JSON, Message
 from .channel import Arrival
+from .suspicion import Standing, standing
 from .tables import write_properties
 
 #: A copy's topic, since its routing key is a queue.
 TOPIC = "x-ws-topic"
 #: How many attempts have been made.
 ATTEMPTS = "x-ws-attempts"
+#: How it must be handed out, because of what became of its holders; see `suspicion`.
+SUSPECT = "x-ws-suspect"
 #: Its place among those of its key.
 POSITION = "x-ws-position"
 #: When it may be delivered, in Unix seconds.
@@ -76,9 +79,22 @@ def note(arrival: Arrival) -> str | None:
     return None if not headers else headers.get(NOTE)
 
 
-def attempts_of(headers: Mapping[str, Any]) -> int:
-    """Return how many attempts were begun: those that were noted, and one for each holder that vanished."""
-    return number(headers, ATTEMPTS) + number(headers, _RETURNED)
+def vanished(headers: Mapping[str, Any]) -> int:
+    """Return how often the server had to take a message back."""
+    return number(headers, _RETURNED)
+
+
+def standing_of(headers: Mapping[str, Any], *, forgiven: int = 0) -> Standing:
+    """Return how a message stands.
+
+    Args:
+        forgiven: How often it was taken back from somebody who knows that he had not begun with it.
+    """
+    return standing(
+        attempts=number(headers, ATTEMPTS),
+        level=number(headers, SUSPECT),
+        vanished=max(0, vanished(headers) - forgiven),
+    )
 
 
 def number(headers: Mapping[str, Any], name: str) -> int:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 #: How the numbers of these methods begin: a server's word for "done" answers the oldest call.
-_BASIC_CANCEL, _CHANNEL_CLOSE = 60 << 16 | 30, 20 << 16 | 40
+_BASIC_CANCEL, _CHANNEL_CLOSE, _CHANNEL_CLOSED = 60 << 16 | 30, 20 << 16 | 40, 20 << 16 | 41
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +171,8 @@ class Channel:
             self._consumers.pop(said.consumer_tag, None)
             self.on_cancel(said.consumer_tag)
         else:
+            while method == _CHANNEL_CLOSED and len(self._calls) > 1:
+                self._calls.popleft().cancel()  # the server may close a channel without answering what came before
             self._answer(self.connection.read(frame))
 
     def _answer(self, answer: Any) -> None:

@@ -15,12 +15,18 @@ from .tables import write_properties
 
 
 def again(
-    held: Held, line: Line, names: Names, *, attempts: int, due: float, wall: float
+    held: Held, line: Line, names: Names, *, attempts: int, due: float, wall: float, level: int = 0
 ) -> tuple[Parcel, str]:
-    """Return a copy that comes again, not before it is due, and how it is known when it comes."""
+    """Return a copy that comes again, not before it is due, and how it is known when it comes.
+
+    Args:
+        level: How it must be handed out; see `suspicion`.
+    """
     message = held.message
     extra = {binding.TOPIC: message.topic, binding.ATTEMPTS: str(attempts)}
     queue, copy = line.again, ""
+    if level:
+        extra[binding.SUSPECT] = str(level)
     if line.keyed:
         copy = secrets.token_urlsafe(9)
         extra |= {binding.POSITION: str(held.position), binding.COPY: copy}

@@ -84,6 +84,7 @@ class GroupFeed:
         if taken:
             member.ring()
         member.wants(limit)
+        member.look_at_suspects()
         return taken
 
     async def extend(self, deliveries: Sequence[Delivery], /) -> None:

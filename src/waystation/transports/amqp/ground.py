@@ -57,9 +57,9 @@ async def make_queue(channel: Channel, queue: str, arguments: dict[str, Any]) ->
 async def make_group(channel: Channel, group: Group) -> None:
     """Make the queues of a group, and let them have its messages. What is there stays as it is."""
     commands = channel.connection.commands
-    shared = group.queue()
+    for_all = (group.line().fresh, group.line().again, group.tokens)
     for queue in group.queues():
-        await make_queue(channel, queue, KEPT if queue in (shared, group.tokens) else ALONE)
+        await make_queue(channel, queue, KEPT if queue in for_all else ALONE)
     for exchange, queue in group.bindings():
         await channel.ask(commands.Queue.Bind(0, queue, exchange, _routing(group.pattern), False, {}))
 

@@ -26,7 +26,7 @@ class Group:
         """Return the queues of a partition, or those for messages without a key."""
         dead = self.queue("dead")
         if partition is None:
-            return Line(self.name, self.queue(), self.queue(), keyed=False, dead=dead)
+            return Line(self.name, self.queue(), self.queue("again"), keyed=False, dead=dead)
         fresh, again = self.queue(f"k{partition}"), self.queue(f"a{partition}")
         return Line(self.name, fresh, again, keyed=True, dead=dead)
 
@@ -51,7 +51,7 @@ class Group:
         """Return all queues that it has."""
         keyed = [queue for number in range(self.partitions) for queue in (f"k{number}", f"a{number}")]
         tokens = ["tokens"] if self.partitions else []
-        return [self.queue(part) for part in ("", "dead", *keyed, *tokens)]
+        return [self.queue(part) for part in ("", "again", "dead", *keyed, *tokens)]
 
     def bindings(self) -> list[tuple[str, str]]:
         """Return from which exchange each queue gets messages."""

@@ -83,11 +83,11 @@ class Inspection(Works):
     async def _info(self, channel: Channel, entry: GroupEntry, held: Answer) -> GroupInfo:
         group = group_of(entry, self.names)
         member = self.serving.get((entry.name, entry.pattern))
-        shared = group.line().fresh
-        waiting, in_flight = held.counts.get(shared, 0), 0
-        oldest = [held.oldest[shared]] if shared in held.oldest else []
+        again = group.line().again
+        waiting, in_flight = held.counts.get(again, 0), 0
+        oldest = [held.oldest[again]] if again in held.oldest else []
         if member is None:
-            count = await ready(channel, *(q for line in group.lines() for q in {line.fresh, line.again}))
+            count = await ready(channel, *(q for line in group.lines() for q in (line.fresh, line.again)))
         else:
             count = await member.ready()
             waiting += member.place.waiting

@@ -56,5 +56,8 @@ HELD_S_MAX: Final = 1200.0
 #: How long somebody may hold the registry or the dead letters of a group, in seconds, before others give up.
 LOCK_S: Final = 10.0
 
+#: Messages whose holder has vanished that are handed out together: one of them may have been the reason.
+SUSPECTS_MESSAGES_MAX: Final = 100
+
 #: How often a member of a group looks whether it owns its share of the partitions, in seconds.
 DEAL_LOOK_S: Final = 0.5

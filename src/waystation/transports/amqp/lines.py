@@ -14,7 +14,8 @@ class Line:
 
     Attributes:
         fresh: Where publishers' messages lie.
-        again: Where copies go that come again: of messages with a key a queue that is read before the fresh one.
+        again: Where copies go that come again, so that they need not wait behind everything that is fresh. Of messages
+            with a key it is read to its end before the fresh one.
         keyed: Whether it is for messages with a key.
         dead: Where dead letters go.
     """

@@ -10,26 +10,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 from ..._core.delivery import Accept, Delivery, Retry, Settlement
 from ..._core.errors import Disconnected, SettlementLost, TransportError
 from ..._core.ports import Clock
 from ..._core.retry import describe
-from . import binding, frames
-from .channel import Arrival, Channel
+from . import binding
+from .channel import Arrival
 from .connection import Connection
 from .copies import again, dead
+from .deal import Deal
 from .driver import Closed
 from .groups import Group
-from .limits import DEAL_LOOK_S, PREFETCH_MESSAGES_MAX, PREFETCH_MESSAGES_MIN
+from .limits import PREFETCH_MESSAGES_MAX, PREFETCH_MESSAGES_MIN, SUSPECTS_MESSAGES_MAX
 from .lines import Source, ready
 from .names import Names
-from .partition import Partition
 from .place import Ended, Held, Place
 from .sender import Parcel, Sender
+from .suspicion import ALONE, Standing
 
 _log = logging.getLogger("waystation.amqp")
 
@@ -61,12 +61,12 @@ class Member:
         self._keeper = keeper
         self._connection: Connection | None = None
         self._shared: Source | None = None
-        self._consumer = ""
+        self._consumer = self._again = ""
         self._window = PREFETCH_MESSAGES_MIN
         self._resizing: asyncio.Task[None] | None = None
-        self._tokens: Channel | None = None
-        self._partitions: dict[int, tuple[Partition, int]] = {}  # with their tokens' tags
-        self._releasing: set[Partition] = set()
+        self._deal: Deal | None = None
+        self._clearing = False
+        self._unbegun: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     # --- the link ----------------------------------------------------------------------------------------------
@@ -79,10 +79,13 @@ class Member:
             self._shared = Source(self.group.line(), channel)
             await channel.limit(self._window)
             self._consumer = await channel.consume(self.group.line().fresh, self._came)
+            await channel.limit(PREFETCH_MESSAGES_MAX)
+            self._again = await channel.consume(self.group.line().again, self._came)
             if self.group.partitions:
-                self._tokens = tokens = await connection.channel()
+                tokens = await connection.channel()
                 tokens.on_end, tokens.on_cancel = connection.drop, self.cancelled
-                self._start(self._look_at_deal(tokens))
+                self._deal = Deal(self, tokens)
+                self.start(self._deal.run())
         except Closed as closed:
             if closed.code != 404:
                 raise
@@ -91,12 +94,16 @@ class Member:
 
     def down(self, error: Exception, /) -> None:
         """The connection has ended: the server has everything back."""
-        self._connection = self._shared = self._tokens = None
+        deal, self._deal = self._deal, None
+        if deal is not None:
+            deal.down()
+        self._connection = self._shared = None
         for task in self._tasks:
             task.cancel()
-        for partition in self._all():
-            partition.down()
-        self._partitions.clear()
+        # What was begun here, if anything was, is not known of those that the server had taken back before.
+        self._unbegun = {
+            held.message.id: 1 for held in self.place.held.values() if not held.taken and not held.doubted
+        }
         self.place.lose_all()
         self.place.wake()
 
@@ -118,14 +125,12 @@ class Member:
             _log.debug("%s: leaving: %s", self.group.name, describe(error))  # it goes back by itself
 
     async def _leave(self) -> None:
-        for partition in self._all():
-            await partition.leave()
-        self._partitions.clear()
-        shared, tokens = self._shared, self._tokens
-        if tokens is not None:
-            await tokens.close()
+        if self._deal is not None:
+            await self._deal.leave()
+        shared = self._shared
         if shared is not None:
             await shared.channel.cancel(self._consumer)
+            await shared.channel.cancel(self._again)
             await self.publish_anew(shared, lambda held: held.source is shared)
             await shared.channel.close()
 
@@ -138,7 +143,15 @@ class Member:
         wall = self._keeper.clock.time()
         held = self.place.withdraw(chosen, wall)
         parcels = [
-            again(each, source.line, self._keeper.names, attempts=each.attempts, due=each.due, wall=wall)[0]
+            again(
+                each,
+                source.line,
+                self._keeper.names,
+                attempts=each.attempts,
+                due=each.due,
+                wall=wall,
+                level=each.level,
+            )[0]
             for each in held
         ]
         if parcels:
@@ -160,12 +173,48 @@ class Member:
         if shared is None:
             return
         shared.holds.add(arrival.tag)
-        headers = arrival.properties.get("headers") or {}
-        held = Held(
-            binding.message_of(arrival), shared, arrival.tag, binding.attempts_of(headers), 0, 0.0, None
-        )
-        self.place.arrive(held, 0.0, again=held.attempts > 0)
+        message = binding.message_of(arrival)
+        headers = arrival.properties.get("headers")
+        held = Held(message, shared, arrival.tag, 0, 0, 0.0, None)
+        if headers and (binding.ATTEMPTS in headers or binding.vanished(headers)):
+            standing = self.standing_of(message.id, headers)
+            held.attempts, held.level, held.doubted = standing.attempts, standing.level, standing.doubted
+            self.place.arrive(held, 0.0, again=True)
+        else:
+            self.place.arrive(held, 0.0)
         self.place.wake()
+
+    def standing_of(self, message_id: str, headers: Mapping[str, Any]) -> Standing:
+        """Return how a message stands; what was taken back from this process unbegun is not held against it."""
+        vanished = binding.vanished(headers)
+        forgiven = vanished if vanished and self._unbegun.get(message_id) == vanished else 0
+        return binding.standing_of(headers, forgiven=forgiven)
+
+    def look_at_suspects(self) -> None:
+        """Publish anew what must be before it can be handed out."""
+        if self.place.doubted and not self._clearing:
+            self._clearing = True
+            self.start(self._clear())
+
+    async def _clear(self) -> None:
+        try:
+            while chosen := self.place.company(SUSPECTS_MESSAGES_MAX):
+                wall = self._keeper.clock.time()
+                parcels = []
+                for held in chosen:
+                    parcel, copy = again(
+                        held, held.source.line, self._keeper.names,
+                        attempts=held.attempts, due=held.due, wall=wall, level=held.level,
+                    )  # fmt: skip
+                    parcels.append(parcel)
+                    if held.sequence is not None:
+                        self.place.expect(copy, held.sequence)
+                await self.sender.sent(parcels)
+                self._ack(chosen)
+                if any(held.level >= ALONE for held in chosen):
+                    return
+        finally:
+            self._clearing = False
 
     def ring(self) -> None:
         """Have the transport look when the next waiting message is due, or the next lease ends."""
@@ -178,7 +227,7 @@ class Member:
         while window < min(count * 2, PREFETCH_MESSAGES_MAX):
             window *= 4
         if (window > self._window or window * 4 < self._window) and self._resizing is None:
-            self._resizing = self._start(self._resize(window))
+            self._resizing = self.start(self._resize(window))
 
     async def _resize(self, window: int) -> None:
         try:
@@ -209,8 +258,8 @@ class Member:
             if others:
                 await self._publish(others, wall)
         finally:
-            for partition in self._releasing:
-                partition.settled()
+            if self._deal is not None:
+                self._deal.settled()
             self.ring()
             if self.place.has_ready:
                 self.place.wake()
@@ -267,53 +316,10 @@ class Member:
             self.place.end(lease, wall, counts=False)
         self._ack(self.place.withdraw(lambda held: not held.attempts, wall))
 
-    # --- partitions --------------------------------------------------------------------------------------------
+    # --- tasks -------------------------------------------------------------------------------------------------
 
-    async def _look_at_deal(self, tokens: Channel) -> None:
-        """Own as many partitions as are this member's share, as long as the connection lasts."""
-        members, extra, left = 0, 0, 0
-        while True:
-            count = max(1, (await tokens.look(self.group.line().fresh)).consumer_count)
-            waiting = (await tokens.look(self.group.tokens)).message_count
-            if count != members:
-                members, extra, left = count, 0, 0
-            left = left + 1 if waiting else 0
-            if (
-                left > _LEFT_LOOKS_COUNT
-            ):  # somebody consumes there who owns no partitions, such as another program
-                extra, left = extra + 1, 0
-            share = math.ceil(self.group.partitions / members) + extra
-            if waiting and len(self._partitions) < share:
-                await self._acquire(tokens, share - len(self._partitions))
-            for number in list(self._partitions)[share:]:
-                self._start(self._release(tokens, number))
-            await asyncio.sleep(DEAL_LOOK_S)
-
-    def _all(self) -> list[Partition]:
-        return [*(partition for partition, _ in self._partitions.values()), *self._releasing]
-
-    async def _acquire(self, tokens: Channel, count: int) -> None:
-        begun = []
-        for _ in range(count):
-            token = await tokens.get(self.group.tokens)
-            if token is None:
-                break
-            number = int(binding.note(token) or 0)
-            partition = Partition(self, self.group.line(number))
-            self._partitions[number] = partition, token.tag
-            begun.append(partition)
-        await asyncio.gather(*(partition.acquire(tokens.connection) for partition in begun))
-
-    async def _release(self, tokens: Channel, number: int) -> None:
-        partition, tag = self._partitions.pop(number)
-        self._releasing.add(partition)
-        try:
-            await partition.release()
-        finally:
-            self._releasing.discard(partition)
-        tokens.write(frames.nack(tokens.number, tag, multiple=False))
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do something beside; should it fail, the connection is given up, and everything begins anew."""
         task = asyncio.create_task(work, name=f"waystation-amqp-{self.group.name}")
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -333,21 +339,11 @@ class Member:
 
     async def ready(self) -> int:
         """Return how many messages could be delivered now: here, and in the queues that are consumed from here."""
-        shared = self._shared
-        found = await ready(shared.channel, shared.line.fresh) if shared is not None else 0
-        for number in range(self.group.partitions):
-            owned = self._partitions.get(number)
-            if owned is not None:
-                found += await owned[0].ready()
-            elif shared is not None:
-                line = self.group.line(number)
-                found += await ready(shared.channel, line.fresh, line.again)
-        return found + len(self.place.held) - self.place.in_flight - self._held_back
-
-    @property
-    def _held_back(self) -> int:
-        return self.place.waiting - self.place.expected
-
-
-#: How often tokens may be found left over before a member takes more than its share.
-_LEFT_LOOKS_COUNT = 4
+        shared, line = self._shared, self.group.line()
+        found = 0
+        if shared is not None:
+            found += await ready(shared.channel, line.fresh, line.again)
+            if self._deal is not None:
+                found += await self._deal.ready(shared.channel)
+        held_back = self.place.waiting - self.place.expected
+        return found + len(self.place.held) - self.place.in_flight - held_back

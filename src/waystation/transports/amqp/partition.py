@@ -109,7 +109,8 @@ class Partition:
 
     def _came_fresh(self, arrival: Arrival) -> None:
         self._position += 1
-        self._member.arrive(self._held(arrival, self._position))
+        held = self._held(arrival, self._position)
+        self._member.arrive(held, again=held.doubted)
 
     def _came_again(self, arrival: Arrival) -> None:
         source, synced = self._source, self._synced
@@ -144,12 +145,15 @@ class Partition:
         source.holds.add(arrival.tag)
         headers = arrival.properties.get("headers") or {}
         message = binding.message_of(arrival)
+        standing = self._member.standing_of(message.id, headers)
         return Held(
             message,
             source,
             arrival.tag,
-            binding.attempts_of(headers),
+            standing.attempts,
             position,
             binding.instant(headers, binding.DUE),
             None if message.key is None else (message.topic, message.key),
+            standing.level,
+            standing.doubted,
         )

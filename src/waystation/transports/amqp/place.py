@@ -22,6 +22,7 @@ from ..._core.delivery import Accept, DeadLetter, Delivery, Release, Retry, Sett
 from ..._core.limits import LEASE_S
 from ..._core.message import Message, available
 from .lines import Source
+from .suspicion import ALONE
 
 
 class Receiver(Protocol):
@@ -40,6 +41,8 @@ class Held:
         source: Where it came from, and is settled.
         tag: How it is called there.
         attempts: How many were begun before it was delivered from here last.
+        level: How it must be handed out; see `suspicion`.
+        doubted: Whether it must be published anew before.
         position: Its place among those of its key; lower comes first.
         due: When it may be delivered, by the wall clock.
         sequence: In what it must keep its order; None: in nothing.
@@ -54,6 +57,8 @@ class Held:
     position: int
     due: float
     sequence: tuple[str, str] | None
+    level: int = 0
+    doubted: bool = False
     number: int = 0
     taken: bool = False
     out: bool = False
@@ -101,6 +106,8 @@ class Place:
         self.receivers: list[Receiver] = []
         self.leases: dict[Lease, None] = {}
         self.held: dict[int, Held] = {}
+        self.doubted: deque[Held] = deque()  # let out, and to be published anew before they are handed out
+        self.solitary: Held | None = None  # with a receiver, which gets nothing else meanwhile
         self._numbers = itertools.count(1)
         self._fresh: deque[Held] = deque()
         self._ready: list[tuple[int, int]] = []  # heap of (position, number)
@@ -141,24 +148,51 @@ class Place:
     def take(self, owner: Receiver, limit: int, now: float) -> list[Delivery]:
         """Lease at most `limit` messages to a receiver: what comes again first. `now` is by the monotonic clock."""
         deliveries: list[Delivery] = []
-        if not self._ready and not self._fresh:
+        if (not self._ready and not self._fresh) or self.solitary is not None:
             return deliveries
         lease = Lease(self, owner, now + LEASE_S)
         while self._ready and len(deliveries) < limit:
-            held = self.held.get(heapq.heappop(self._ready)[1])
+            held = self.held.get(self._ready[0][1])
+            if held is not None and held.level >= ALONE and not held.doubted and (deliveries or self.leases):
+                return self._leased(lease, deliveries)  # it waits until nothing else is in hand
+            heapq.heappop(self._ready)
             if held is None:
                 continue  # withdrawn
+            if held.doubted:
+                self.doubted.append(held)
+                continue
             if held.sequence is not None:
                 self._sequences[held.sequence].owner = owner
             self._hand_out(lease, held, deliveries)
+            if held.level >= ALONE:
+                self.solitary = held
+                return self._leased(lease, deliveries)
         fresh = self._fresh
         while fresh and len(deliveries) < limit:
             held = fresh.popleft()
             if held.number in self.held and self._may_go(held, owner):
                 self._hand_out(lease, held, deliveries)
+        return self._leased(lease, deliveries)
+
+    def _leased(self, lease: Lease, deliveries: list[Delivery]) -> list[Delivery]:
         if deliveries:
             self.leases[lease] = None
         return deliveries
+
+    def company(self, size_max: int) -> list[Held]:
+        """Take suspects out of the hand that may be handed out next: one that must be alone, or some in company.
+
+        Nothing, while others that were taken out before are here.
+        """
+        self.doubted = deque(held for held in self.doubted if held.number in self.held)
+        if not self.doubted or any(held.level and not held.doubted for held in self.held.values()):
+            return []
+        solitary = [held for held in self.doubted if held.level >= ALONE][:1]
+        chosen = [held for held in self.doubted if held.level < ALONE][:size_max] or solitary
+        for held in chosen:
+            del self.held[held.number]
+            self.doubted.remove(held)
+        return chosen
 
     def _may_go(self, held: Held, owner: Receiver) -> bool:
         """Say whether a fresh message may go to a receiver now; else it is parked."""
@@ -208,6 +242,8 @@ class Place:
             if not lease.open:
                 self.leases.pop(lease, None)
             held.taken = False
+            if held is self.solitary:
+                self.solitary = None
             if isinstance(outcome, Release):
                 self._back(held, now)
                 continue
@@ -234,6 +270,8 @@ class Place:
         for number in sorted(still):
             held = still[number]
             held.taken = False
+            if held is self.solitary:
+                self.solitary = None
             held.attempts += counts
             self._back(held, now)
 
@@ -243,6 +281,8 @@ class Place:
             lease.lost, lease.open = set(lease.open), {}
         self.leases.clear()
         self.held.clear()
+        self.doubted.clear()
+        self.solitary = None
         self._fresh.clear()
         self._ready.clear()
         self._waiting.clear()
