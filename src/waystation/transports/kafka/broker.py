@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 from ..._core.delivery import Durability
 from ..._core.errors import Disconnected, Refused, TransportError
 from .driver import kafka_error, load, load_admin, name_of, translate
-from .limits import ASK_S, HAND_OVER_MESSAGES_MAX, RECORD_BYTES_MAX
+from .limits import ASK_S, HAND_OVER_MESSAGES_MAX, RECORD_BYTES_MAX, SESSION_MS
 from .marks import Mark, read, write
 from .names import Names
 from .options import Options
@@ -255,8 +255,7 @@ class Broker:
         except TransportError:
             self.settings = {}  # not for us to see: then what is asked for, or the older protocol, is taken
         if self.options.protocol is None:
-            has_new = "consumer" in self.settings.get("group.coordinator.rebalance.protocols", "")
-            self.protocol = "consumer" if has_new else "classic"
+            self.protocol = protocol_for(self.settings)
 
     @property
     def promised(self) -> Durability:
@@ -435,3 +434,13 @@ def durability_of(replicas: int, config: Mapping[str, str]) -> Durability:
     if sure >= 2:
         return Durability.REPLICATED_FLUSHED if flushes else Durability.REPLICATED
     return Durability.FLUSHED if flushes else Durability.WRITTEN
+
+
+def protocol_for(settings: Mapping[str, str]) -> str:
+    """Return the protocol of groups: the newer one, if the broker has it and misses a dead member soon enough.
+
+    By the newer one it is the broker who says how long a member may be silent, 45 s unless it is told otherwise.
+    """
+    has_new = "consumer" in settings.get("group.coordinator.rebalance.protocols", "")
+    session_ms = settings.get("group.consumer.session.timeout.ms", "")
+    return "consumer" if has_new and session_ms.isdigit() and int(session_ms) <= SESSION_MS else "classic"
