@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from waystation._broker.attributes import REDIS, to_headers
 from waystation._core.message import Message
 from waystation._core.run import MessageRun
-from waystation.transports.redis.entries import BODY, Entries, fields_of, message_of
+from waystation.transports.redis.entries import BODY, Entries, message_of
+from waystation.transports.redis.forms import filled, write
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 words = st.text(
@@ -41,7 +42,8 @@ messages = st.builds(
 
 
 def entry_of(message: Message) -> list[bytes]:
-    (fields,) = fields_of([message])
+    (written,) = write([message])
+    fields = filled(written)
     return [*(part.encode() for part in fields), BODY.encode(), message.body]
 
 
@@ -67,8 +69,11 @@ def test_a_run_knows_of_its_messages_what_they_say_themselves(message: Message) 
     )
 )
 def test_the_short_way_writes_what_the_long_one_does(message: Message) -> None:
-    (fields,) = fields_of([message])
+    """One by one and in runs, with keys and without."""
+    (written,) = write([message])
+    fields = filled(written)
     assert dict(zip(fields[::2], fields[1::2], strict=True)) == to_headers(message, REDIS)
     assert (fields[0] == "ce_partitionkey") == (message.key is not None)
-    (of_run,) = fields_of(MessageRun(message, [message.id], [b""], [message.key]))
-    assert of_run == fields
+    for keys in ([message.key, None], None):
+        run = MessageRun(message, [message.id, "second"], [b"", b""], keys)
+        assert [filled(each) for each in write(run)] == [filled(each) for each in write(list(run))]

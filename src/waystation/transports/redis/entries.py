@@ -1,4 +1,4 @@
-"""A message as an entry of a stream, and back: `data` is its body, everything else as CloudEvents' attributes.
+"""An entry of a stream as a message: `data` is its body, everything else are CloudEvents' attributes.
 
 An entry that somebody else has added is a message too. Its `data` is the body; without one, its fields are, as JSON.
 """
@@ -11,14 +11,10 @@ from typing import Any, Final, TypeAlias, overload
 
 import msgspec
 
-from ..._broker.attributes import REDIS, from_headers, headers_of, rfc3339, seconds, text
+from ..._broker.attributes import REDIS, from_headers, seconds, text
 from ..._core.delivery import Delivery
 from ..._core.message import JSON, Message
 from ..._core.run import MessageRun
-from .limits import FIELDS_COUNT_MAX
-
-#: Field and value in turns, as scripts pass them on.
-Fields: TypeAlias = list[str]
 
 #: An entry as the server gives it: its id, and its fields and values in turns.
 Entry: TypeAlias = tuple[bytes, list[bytes]]
@@ -26,60 +22,11 @@ Entry: TypeAlias = tuple[bytes, list[bytes]]
 #: The field with the body: scripts put it last.
 BODY = "data"
 
-_KEY = REDIS.names["key"]
-_NOTHING: Final = (None,) * 8
-_KEY_BYTES: Final = _KEY.encode()
+_KEY_BYTES: Final = REDIS.names["key"].encode()
 _FIRST_BYTES: Final = REDIS.names["specversion"].encode()
 _BODY_BYTES: Final = BODY.encode()
 _EXPIRES_BYTES: Final = REDIS.names["expires_at"].encode()
 _CONTENT_TYPE_BYTES: Final = b"content-type"
-_HEADERS = REDIS.names["headers"]
-
-
-def fields_of(messages: Sequence[Message]) -> list[Fields]:
-    """Return messages as entries, without their bodies. A key comes first: scripts look there."""
-    if not isinstance(messages, MessageRun):
-        return [_fields(message) for message in messages]
-    headers = headers_of(messages, REDIS)
-    return [_in_order(message, each) for message, each in zip(messages, headers, strict=True)]
-
-
-def _fields(message: Message) -> Fields:
-    """Return one message's fields: most have an id and a time of their own, and else what others have too."""
-    own = (
-        message.correlation_id, message.causation_id, message.reply_to, message.expires_at, message.deliver_at,
-        message.dedupe_key, message.traceparent, message.failure,
-    )  # fmt: skip
-    if message.headers or message.priority or own != _NOTHING:
-        (headers,) = headers_of([message], REDIS)
-        return _in_order(message, headers)
-    fields, id_at, time_at = _common(message.topic, message.source, message.type, message.content_type)
-    found = [*fields] if message.key is None else [_KEY, message.key, *fields]
-    found[id_at - len(fields)], found[time_at - len(fields)] = message.id, rfc3339(message.time)
-    return found
-
-
-@lru_cache(maxsize=256)
-def _common(topic: str, source: str, type_: str, content_type: str) -> tuple[tuple[str, ...], int, int]:
-    """Return the fields of a message that has nothing else, and where its id and its time go."""
-    plain = Message("", topic, b"", source=source, type=type_, content_type=content_type)
-    (headers,) = headers_of([plain], REDIS)
-    names = list(headers)
-    id_at, time_at = (2 * names.index(REDIS.names[each]) + 1 for each in ("id", "time"))
-    return tuple(_in_order(plain, headers)), id_at, time_at
-
-
-def _in_order(message: Message, headers: dict[str, str]) -> Fields:
-    if len(headers) * 2 + 2 > FIELDS_COUNT_MAX:
-        plain = msgspec.structs.replace(message, headers={})
-        (headers,) = headers_of([plain], REDIS)
-        headers[_HEADERS] = msgspec.json.encode(message.headers).decode()
-    found: Fields = []
-    if message.key is not None:
-        found += (_KEY, headers.pop(_KEY))
-    for item in headers.items():
-        found += item
-    return found
 
 
 def message_of(topic: str, entry_id: bytes, fields: Sequence[Any]) -> Message:

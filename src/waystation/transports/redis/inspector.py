@@ -26,7 +26,8 @@ from ..._core.limits import MEMBER_LEASE_S, TEMPORARY_GROUP_LEASE_S
 from ..._core.message import Message
 from ..._core.ports import Recurrence, Start
 from ..._core.topic import matches
-from .entries import fields_of, message_of
+from .entries import message_of
+from .forms import filled, write
 from .limits import PAGE_ENTRIES
 from .opened import Opened, machine_name
 from .sender import special
@@ -200,8 +201,8 @@ class Looking:
             TransportError: It did not happen, or that is unknown: ask again.
         """
         batch = [
-            (message.topic, fields, len(message.body), special(message)[0])
-            for message, fields in zip(messages, fields_of(messages), strict=True)
+            (message.topic, filled(written), len(message.body), special(message)[0])
+            for message, written in zip(messages, write(messages), strict=True)
         ]
         found = await self._call(
             "recur",

@@ -18,8 +18,8 @@ from ..._core.limits import BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, SEND_TIMEOUT_S
 from ..._core.message import Message
 from ..._core.run import bytes_of, ids_of
 from ..._core.topic import check_name, is_reply_address
-from .entries import Fields, fields_of
 from .failures import send_failure
+from .forms import Form, Written, write
 from .limits import CALLS_COUNT_MAX, JOIN_MESSAGES_COUNT, REPLY_KEPT_S
 from .line import Lost
 from .link import Link
@@ -39,28 +39,36 @@ class Part:
     Attributes:
         at: Their places in the call.
         bodies: Their bodies. They travel apart: what a script reads as a list holds text only.
+        stretches: Of consecutive messages of one form: how many, the form, and what belongs into its gaps.
     """
 
-    __slots__ = ("at", "bodies", "entries", "specials", "topic")
+    __slots__ = ("at", "bodies", "specials", "stretches", "topic")
 
     def __init__(self, topic: str) -> None:
         self.topic = topic
-        self.bodies: list[bytes] = []
-        self.entries: list[Fields] = []
-        self.specials: dict[int, Special] = {}
         self.at: list[int] = []
+        self.bodies: list[bytes] = []
+        self.specials: dict[int, Special] = {}
+        self.stretches: list[tuple[list[int], Form, list[str]]] = []
 
-    def add(self, index: int, message: Message, fields: Fields) -> None:
+    def add(self, index: int, message: Message, written: Written) -> None:
         """Add a message that stands in the call at this index."""
+        form, values = written
         self.at.append(index)
-        self.entries.append(fields)
         self.bodies.append(message.body)
+        if self.stretches and self.stretches[-1][1] is form:
+            count, _, others = self.stretches[-1]
+            count[0] += 1
+            others += values
+        else:
+            self.stretches.append(([1], form, list(values)))
         if message.priority or message.deliver_at is not None or message.dedupe_key is not None:
-            self.specials[len(self.entries)] = special(message)
+            self.specials[len(self.at)] = special(message)
 
     def packed(self) -> list[Any]:
         """Return what the script reads."""
-        return [self.topic, self.entries, [len(body) for body in self.bodies], self.specials or False]
+        stretches = [(*count, *form, values) for count, form, values in self.stretches]
+        return [self.topic, stretches, [len(body) for body in self.bodies], self.specials or False]
 
 
 def special(message: Message) -> Special:
@@ -75,11 +83,11 @@ def sorted_out(batches: Sequence[Sequence[Message]]) -> list[Part]:
     parts: dict[str, Part] = {}
     index = 0
     for messages in batches:
-        for message, fields in zip(messages, fields_of(messages), strict=True):
+        for message, written in zip(messages, write(messages), strict=True):
             part = parts.get(message.topic)
             if part is None:
                 part = parts[message.topic] = Part(message.topic)
-            part.add(index, message, fields)
+            part.add(index, message, written)
             index += 1
     return list(parts.values())
 

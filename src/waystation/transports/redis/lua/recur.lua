@@ -3,7 +3,7 @@
 
 local name, topic, rule, due, next_due = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local text = call('HGET', base .. 'recurring', name)
-local next_fields = body_reader(ARGV[8])
+local next_body = body_reader(ARGV[8])
 local entry = text and cmsgpack.unpack(text)
 local is_same = entry and entry.topic == topic and entry.rule == rule
 
@@ -23,7 +23,9 @@ if tonumber(entry.due) == tonumber(due) then
     for _, message in ipairs(cmsgpack.unpack(ARGV[7])) do
       ensure_topic(message[1])
       note_size(message[1], message[3])
-      note_offset(message[1], publish(message[1], next_fields(message[2], message[3]), message[4]))
+      local fields = message[2]
+      fields[#fields + 1], fields[#fields + 2] = 'data', next_body(message[3])
+      note_offset(message[1], publish(message[1], fields, message[4]))
       ring(message[1])
     end
   end
