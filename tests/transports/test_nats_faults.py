@@ -26,7 +26,7 @@ from tests.transports.nats_stand import (
     take,
     until,
 )
-from waystation import Bus, SendUnconfirmed, SettlementLost
+from waystation import Bus, Delivery, SendUnconfirmed, SettlementLost
 from waystation._core.delivery import ACCEPT, Receipt, Retry
 from waystation._core.limits import LEASE_S
 from waystation._runtime.clock import SystemClock
@@ -199,6 +199,37 @@ async def test_a_process_that_stood_still_for_too_long_settles_nothing(nats_serv
         await listener
 
 
+@pytest.mark.timeout(60)
+async def test_what_a_dead_process_held_is_given_back_at_once_by_its_supervisor(nats_server: Server) -> None:
+    url = fresh(nats_server)
+    worker = await _begin(url, "dying")
+    said: list[tuple[str, ...]] = []
+    listener = asyncio.create_task(_listen(worker, said))
+    try:
+        bus = Bus(url)
+        seen: list[tuple[int, int]] = []
+
+        @bus.subscribe("work", group="workers")
+        async def handle(number: int, delivery: Delivery) -> None:
+            seen.append((number, delivery.attempt))
+
+        async with bus:
+            await until(lambda: bool(said), "it is there")
+            await bus.publish("work", 1, key="hold")
+            await until(lambda: any(line[0] == "begun" for line in said), "it has begun")
+            worker.kill()
+            await worker.wait()
+            async with bus.running():
+                assert not seen
+                await bus.release_process(worker.pid)
+                await until(lambda: seen == [(1, 2)], "it is the next attempt", LEASE_S / 2)
+    finally:
+        if worker.returncode is None:
+            worker.kill()
+        await worker.wait()
+        await listener
+
+
 async def test_a_delay_outlives_a_restart_of_the_server(tmp_path: Path) -> None:
     with own("nats", tmp_path) as server:
         async with opened(fresh(server, QUICK)) as transport:
@@ -249,3 +280,24 @@ async def test_two_processes_share_a_group_and_a_late_settlement_is_refused(nats
 def _partitions(transport: NatsTransport) -> set[int]:
     station = transport.station("orders", "billing")
     return set(station.place.parts) if station is not None else set()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("serving", [True, False])
+async def test_a_stream_that_has_lost_what_was_read_brings_what_is_new(
+    nats_server: Server, serving: bool
+) -> None:
+    """As after a power cut: numbers are given out again, and their messages are not taken for settled ones."""
+    url = fresh(nats_server)
+    async with opened(url) as transport, plain(url) as client:
+        feed = await transport.open_feed(ORDERS)
+        await send(transport, *(message(f"old-{number}", key=f"{number}") for number in range(20)))
+        await feed.settle([(delivery, ACCEPT) for delivery in await take(feed, 20)])
+        if not serving:
+            await feed.close()
+        await client.jetstream().delete_stream(f"{prefix_of(url)}_orders")
+        new = [message(f"new-{number}", key=f"{number}") for number in range(5)]
+        await send(transport, *new)
+        if not serving:
+            feed = await transport.open_feed(ORDERS)
+        assert {delivery.message.id for delivery in await take(feed, 5)} == {each.id for each in new}

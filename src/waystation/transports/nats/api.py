@@ -7,6 +7,7 @@ import base64
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -203,9 +204,21 @@ class Api:
         return True
 
     async def get(self, stream: str, sequence: int) -> Stored | None:
-        """Return a message of a stream; None: it is not there."""
+        """Return a message of a stream; None: it is not there, as the leader says: another server may be behind."""
         found = await self._direct(stream, seq=sequence)
+        return found[0] if found else await self._lead(stream, seq=sequence)
+
+    async def since(self, stream: str, moment_ns: int) -> Stored | None:
+        """Return the first message that was stored after a time of the server's clock."""
+        second, part = divmod(moment_ns + 1, NS)
+        start = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        found = await self._direct(stream, start_time=f"{start}.{part:09d}Z", batch=1)
         return found[0] if found else None
+
+    async def follows(self, stream: str, subject: str, sequence: int) -> int:
+        """Return the number of the first message of a subject from a place on, as the leader has it; 0: none."""
+        found = await self._lead(stream, seq=max(1, sequence), next_by_subj=subject)
+        return 0 if found is None else found.sequence
 
     async def get_all(self, stream: str, sequences: Sequence[int]) -> list[Stored]:
         """Return those of these messages that are there."""
@@ -227,8 +240,11 @@ class Api:
 
     async def last(self, stream: str, subject: str) -> Stored | None:
         """Return the last message of a subject, as the stream's leader has it; None: there is none."""
+        return await self._lead(stream, last_by_subj=subject)
+
+    async def _lead(self, stream: str, **arguments: Any) -> Stored | None:
         try:
-            answer = await self.call(f"STREAM.MSG.GET.{stream}", last_by_subj=subject)
+            answer = await self.call(f"STREAM.MSG.GET.{stream}", **arguments)
         except ApiError as error:
             if error.number in (NO_MESSAGE, NO_STREAM):
                 return None
@@ -250,6 +266,8 @@ class Api:
             status = status_of(msg.header)
             if not status:
                 found.append(stored(msg))
+            elif status == 503:
+                raise Disconnected(f"{self.link.place}: no server answers for the stream {stream!r} now")
             elif status in (400, 413):
                 raise ApiError(f"{self.link.place}: {msg.header.decode(errors='replace').strip()}", number=0)
         return found
@@ -458,3 +476,14 @@ def subjects_of(info: Mapping[str, Any]) -> Iterable[tuple[str, int]]:
     """Return how many messages of each subject a stream has."""
     counts: dict[str, int] = info.get("state", {}).get("subjects") or {}
     return counts.items()
+
+
+def nanoseconds(stamp: str) -> int:
+    """Read a time as JetStream writes it, in nanoseconds; what is none is 0."""
+    whole, _, part = stamp.rstrip("Z").partition(".")
+    try:
+        return round(datetime.fromisoformat(whole).replace(tzinfo=UTC).timestamp()) * NS + int(
+            f"{part:0<9}"[:9]
+        )
+    except ValueError:
+        return 0

@@ -180,3 +180,10 @@ class Layout:
     def subscription(self, group: str, pattern: str) -> str:
         """Return the key of a group's subscription."""
         return self.key("group", cell(group), "=" + coded(pattern) if is_pattern(pattern) else cell(pattern))
+
+    def subscription_of(self, key: str) -> tuple[str, str]:
+        """Return the group and the pattern of such a key."""
+        _, group, pattern = self.parts(key)
+        return uncell(group), bytes.fromhex(pattern[1:]).decode() if pattern.startswith("=") else uncell(
+            pattern
+        )

@@ -195,6 +195,8 @@ class Link:
             raise Disconnected(f"no TLS with {address}: {error.reason or error}") from None
         except socket.gaierror as error:
             raise Disconnected(f"the name in {address} is not known: {error.strerror}") from None
+        except UnicodeError:
+            raise Disconnected(f"the name in {address} is not known: no host can be called that") from None
         except OSError as error:
             raise Disconnected(
                 f"{address} cannot be reached: {error.strerror or error}; is nats-server running there?"

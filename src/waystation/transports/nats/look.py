@@ -305,7 +305,7 @@ class Looking:
         """Write the places anew, of which nobody is the owner then; False: somebody else was writing, too."""
         for number, (unit, revision) in units.items():
             tops = (first - 1, first - 1, unit.tops[AGAIN])
-            moved = Unit("", tops, held=stay[number], left=[])
+            moved = Unit("", tops, held=stay[number])  # it stands where nobody has read: no stamp
             key = self._layout.unit(topic, group, number)
             if await self._api.put(key, moved, revision=revision) is None:
                 return False

@@ -39,19 +39,32 @@ class Part:
         entries: What has been looked at and is not settled, by number in the stream.
         tops: For each lane, how far messages have been looked at.
         read: For each lane, how far they have been read.
+        stamp: When the newest message that has been read was stored, in nanoseconds.
         leaving: Whether it is to be left to another process: nothing more is taken from it.
         lost: Whether it was taken away: whatever is still said of its deliveries is too late.
         changed: Whether what is in memory differs from what is written.
     """
 
-    __slots__ = ("changed", "entries", "leaving", "lost", "number", "parked", "read", "revision", "tops")
+    __slots__ = (
+        "changed",
+        "entries",
+        "leaving",
+        "lost",
+        "number",
+        "parked",
+        "read",
+        "revision",
+        "stamp",
+        "tops",
+    )
 
-    def __init__(self, number: int, revision: int, tops: tuple[int, int, int]) -> None:
+    def __init__(self, number: int, revision: int, tops: tuple[int, int, int], stamp: int = 0) -> None:
         self.number = number
         self.revision = revision
         self.entries: dict[int, Entry] = {}
         self.tops = list(tops)
         self.read = list(tops)
+        self.stamp = stamp
         self.parked = 0
         self.leaving = False
         self.lost = False
@@ -75,7 +88,13 @@ class Part:
             else:
                 held.append(Held(number, entry.attempts, entry.due, entry.out, entry.suspect))
         return Unit(
-            owner, (self.tops[0], self.tops[1], self.tops[2]), ranges(first), held, ranges(left), self.parked
+            owner,
+            (self.tops[0], self.tops[1], self.tops[2]),
+            ranges(first),
+            held,
+            ranges(left),
+            self.parked,
+            self.stamp,
         )
 
 

@@ -11,7 +11,7 @@ import heapq
 import itertools
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -137,12 +137,13 @@ class Place:
 
     # --- what was read -------------------------------------------------------------------------------------------
 
-    def arrive(self, entry: Entry) -> bool:
-        """Take in what was read, in the order of its lane; say whether it was new."""
+    def arrive(self, entry: Entry, stamp: int = 0) -> bool:
+        """Take in what was read, in the order of its lane, with when it was stored; say whether it was new."""
         part = self.parts.get(entry.partition)
         if part is None or entry.sequence <= part.read[entry.lane]:
             return False
         part.read[entry.lane] = entry.sequence
+        part.stamp = max(part.stamp, stamp)
         if entry.sequence in self._where:
             return False
         if entry.lane == URGENT:
@@ -155,14 +156,22 @@ class Place:
             self.fresh_bytes += len(entry.message.body)
         return True
 
-    def read_up_to(self, sequence: int) -> bool:
-        """Everything up to this number has been read, and what is not here is not there; say whether that was news."""
+    def read_up_to(self, sequence: int, lanes: Sequence[int], stamp: int = 0) -> bool:
+        """Everything of some lanes up to this number has been read: what is not here is not there.
+
+        Args:
+            stamp: When the message with this number was stored, if that is known.
+
+        Returns:
+            Whether that was news.
+        """
         news = False
         waiting = {(entry.partition, entry.lane) for entry in self.fresh}
         for part in self.parts.values():
-            for lane, top in enumerate(part.tops):
-                if top < sequence and (part.number, lane) not in waiting:
+            for lane in lanes:
+                if part.tops[lane] < sequence and (part.number, lane) not in waiting:
                     part.tops[lane] = part.read[lane] = sequence
+                    part.stamp = max(part.stamp, stamp)
                     part.changed = news = True
         return news
 

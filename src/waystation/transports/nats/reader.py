@@ -34,8 +34,10 @@ class StreamReader:
     Args:
         heard: Called with each message and its number in the stream.
         room: How many messages may come now.
+        gone: Called when what it read from has gone, and it begins anew.
 
     Attributes:
+        subjects: What it reads.
         last: The number of the last message that came, or before which it began.
     """
 
@@ -46,12 +48,13 @@ class StreamReader:
         *,
         heard: Callable[[int, Msg], None],
         room: Callable[[], int],
+        gone: Callable[[], None] = lambda: None,
         headers_only: bool = False,
     ) -> None:
         self._api, self._stream = api, stream
-        self._take, self._room = heard, room
+        self._take, self._room, self._gone = heard, room, gone
         self._headers_only = headers_only
-        self._subjects: Sequence[str] = ()
+        self.subjects: Sequence[str] = ()
         self._consumer = ""
         self._sid = 0
         self._inbox = ""
@@ -81,7 +84,7 @@ class StreamReader:
             TransportError: It could not be begun; that is tried again meanwhile.
         """
         await self._stop()
-        self._subjects, self.last = subjects, start - 1
+        self.subjects, self.last = subjects, start - 1
         if not subjects or self._closed:
             return
         try:
@@ -135,7 +138,7 @@ class StreamReader:
 
     async def _make(self) -> None:
         info = await self._api.make_consumer(
-            self._stream, self._subjects, self.last + 1, headers_only=self._headers_only
+            self._stream, self.subjects, self.last + 1, headers_only=self._headers_only
         )
         if self._closed:
             return
@@ -167,6 +170,7 @@ class StreamReader:
         if self._making is None and not self._closed:
             self._let_go()
             self._making = self._loop.create_task(self._remake())
+            self._gone()
 
     async def _remake(self) -> None:
         delay_s = AGAIN_S

@@ -46,6 +46,8 @@ class Unit(msgspec.Struct, omit_defaults=True):
         held: Those that were tried before.
         left: Those that have been looked at and not tried.
         parked: How many of them stand behind an earlier one of their key.
+        stamp: When the server stored the newest message that has been read, in nanoseconds. What it stores later is
+            new, also where it has lost messages in a power cut and counts on from an earlier number.
     """
 
     owner: str = ""
@@ -54,10 +56,24 @@ class Unit(msgspec.Struct, omit_defaults=True):
     held: list[Held] = []
     left: Ranges = []
     parked: int = 0
+    stamp: int = 0
 
     def unsettled(self) -> set[int]:
         """Return the messages looked at that are not settled."""
         return {*numbers(self.out), *numbers(self.left), *(held.sequence for held in self.held)}
+
+    def before(self, sequence: int) -> Unit:
+        """Return what this was before a number."""
+        first, second, third = (min(top, sequence - 1) for top in self.tops)
+        return Unit(
+            self.owner,
+            (first, second, third),
+            ranges(number for number in numbers(self.out) if number < sequence),
+            [held for held in self.held if held.sequence < sequence],
+            ranges(number for number in numbers(self.left) if number < sequence),
+            0,
+            self.stamp,
+        )
 
     def floor(self) -> int:
         """Return up to where nothing is needed any more."""

@@ -10,6 +10,7 @@ from ..._core.duration import unix_time
 from ..._core.limits import KNOWN_TOPICS_COUNT_MAX, TEMPORARY_GROUP_LEASE_S
 from ..._core.ports import Start, Subscription, Topology
 from ..._core.topic import is_pattern, matches
+from .api import subjects_of
 from .encode import message_from
 from .layout import cell
 from .office import Office
@@ -105,6 +106,16 @@ class Registry:
             for stored in await self._api.keys(self._layout.key("group", "*", "*"))
         ]
         return sorted(found, key=lambda each: (each.group, each.pattern))
+
+    async def readers(self, topic: str) -> set[str]:
+        """Return the groups that read a topic, as the bucket's leader has them."""
+        info = await self._api.stream_info(self._layout.bucket, self._layout.key("group", "*", "*"))
+        found = set()
+        for key, _ in [] if info is None else subjects_of(info):
+            group, pattern = self._layout.subscription_of(key)
+            if matches(pattern, topic):
+                found.add(group)
+        return found
 
     async def origin(self, topic: str, group: str) -> int:
         """Return the number of the first message on a topic that is meant for a group."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 
 from ..._core.limits import DEDUPE_WINDOW_S
-from ..._core.topic import matches
 from .layout import PARTITIONS, cell
 from .limits import KEEP_S
 from .look import Looking
@@ -39,15 +38,20 @@ class Retention:
             self._purged[topic] = floor
 
     async def _floor(self, topic: str) -> int:
-        """Return up to where all groups have settled everything."""
+        """Return up to where all groups have settled everything; 0 while groups come or go.
+
+        A group that is declared now wants what is published from now on, and that may be settled by all others before
+        it is seen here. So the places are read first, and who has one afterwards.
+        """
+        before = await self._registry.readers(topic)
         floors = []
-        for each in await self._registry.groups():
-            if not matches(each.pattern, topic):
-                continue
-            units = await self._looking.units(topic, each.group)
+        for group in before:
+            units = await self._looking.units(topic, group)
             if len(units) < len(PARTITIONS):
-                floors.append(await self._registry.origin(topic, each.group) - 1)
+                floors.append(await self._registry.origin(topic, group) - 1)
             floors += [unit.floor() for unit, _ in units.values()]
+        if await self._registry.readers(topic) != before:
+            return 0
         return min(floors, default=0)
 
     def _remembered(self, topic: str, floor: int) -> int:
@@ -62,10 +66,9 @@ class Retention:
 
     async def sweep(self) -> None:
         """Delete what has been kept for long enough of topics that no group reads."""
-        groups = await self._registry.groups()
         since = self._office.clock.time() - KEEP_S
         for topic in await self._registry.topics():
-            if any(matches(each.pattern, topic) for each in groups):
+            if await self._registry.readers(topic):
                 continue
             info = await self._api.stream_info(self._layout.stream(topic))
             if info is None or not info["state"]["messages"]:

@@ -17,7 +17,7 @@ import msgspec
 from ..._core.errors import Disconnected, TransportError
 from ..._core.limits import SEND_TIMEOUT_S
 from ..._core.ports import Timer
-from .api import NO_STREAM, WRONG_LAST, ApiError, Stored, kept
+from .api import NO_STREAM, NS, WRONG_LAST, ApiError, Stored, kept, nanoseconds
 from .encode import message_from, message_of
 from .layout import AGAIN, NORMAL, URGENT
 from .limits import (
@@ -62,14 +62,17 @@ class Station:
         self._stream = self._layout.stream(topic)
         self._lock = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
-        self._reader = StreamReader(self._api, self._stream, heard=self._heard, room=self._room)
-        self._urgent = StreamReader(self._api, self._stream, heard=self._heard, room=self._room)
+        self._reader, self._urgent = (
+            StreamReader(self._api, self._stream, heard=self._heard, room=self._room, gone=self._gone)
+            for _ in range(2)
+        )
         self._written: asyncio.Future[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
-        self._look_again = False
+        self._look_again = self._to_check = False
         self._alarm: Timer | None = None
         self._alarm_at = math.inf
+        self._stamp = 0  # when the newest message that came was stored
         self._bell = office.link.subscribe(self._layout.bell(topic, group), self._rung)
         self._closed = False
         self.progress = 0
@@ -96,9 +99,14 @@ class Station:
             if claimed or (self.place.parts and not self._reading):
                 await self._read()
 
-    def look_soon(self) -> None:
-        """Do that, some time; and once more, if it is being done."""
+    def look_soon(self, *, check: bool = False) -> None:
+        """Do that, some time; and once more, if it is being done.
+
+        Args:
+            check: Whether the server may have come back with less than it had.
+        """
         self._look_again = True
+        self._to_check = self._to_check or check
         if (self._looking is None or self._looking.done()) and not self._closed:
             self._looking = self._loop.create_task(self._keep_looking())
 
@@ -107,6 +115,9 @@ class Station:
         while self._look_again and attempts < CONFLICTS_COUNT_MAX:
             self._look_again = False
             try:
+                if self._to_check:
+                    await self.check()
+                    self._to_check = False
                 await self.look()
             except TransportError as error:
                 _log.debug("%s/%s: %s", self.topic, self.group, error)
@@ -120,6 +131,7 @@ class Station:
             number = int(self._layout.parts(stored.subject)[-1])
             found[number] = (msgspec.json.decode(stored.body, type=Unit), stored.sequence)
         start = await self._origins.origin(self.topic, self.group)
+        found |= await self._rewound({number: found[number] for number in missing & set(found)})
         taken: list[tuple[int, Unit, dict[int, Held], int]] = []
         for number in sorted(missing):
             unit, revision = found.get(number, (Unit(tops=(start - 1, start - 1, start - 1)), 0))
@@ -142,10 +154,48 @@ class Station:
             self.look_soon()
         return bool(won)
 
+    async def _rewound(self, found: dict[int, tuple[Unit, int]]) -> dict[int, tuple[Unit, int]]:
+        """Return those units that are ahead of their stream, as they should be.
+
+        After a power cut a server may have lost the last messages, and gives their numbers to new ones. Whatever it
+        has stored since the newest message that was read here, is new.
+        """
+        numbers = [number for number, (unit, _) in found.items() if unit.stamp]
+        firsts = await self._first_new([found[number][0].stamp for number in numbers])
+        rewound = {}
+        for number, first in zip(numbers, firsts, strict=True):
+            unit, revision = found[number]
+            if first <= max(unit.tops):
+                rewound[number] = (unit.before(first), revision)
+        return rewound
+
+    async def _first_new(self, stamps: Sequence[int]) -> list[int]:
+        """Return the number of the first message that was, or will be, stored after each time."""
+        if not stamps:
+            return []
+        info = await self._api.stream_info(self._stream)
+        if info is None:
+            return [1] * len(stamps)
+        past = int(info["state"]["last_seq"]) + 1
+        found = await asyncio.gather(*(self._api.since(self._stream, stamp) for stamp in stamps))
+        return [past if first is None else min(past, first.sequence) for first in found]
+
+    async def check(self) -> None:
+        """After a cut: if the stream has lost what was read, what is in memory is of no use.
+
+        Raises:
+            TransportError: That could not be found out.
+        """
+        parts = [part for part in self.place.parts.values() if part.stamp]
+        firsts = await self._first_new([part.stamp for part in parts])
+        if any(first <= max(part.tops) and not part.lost for part, first in zip(parts, firsts, strict=True)):
+            _log.warning("%s has lost messages that were there; what has come since is handled", self._stream)
+            await self.reload()
+
     def _claimed(self, unit: Unit, found: dict[int, Held]) -> Unit:
         held = [each for each in found.values() if each.attempts]
         left = ranges(number for number, each in found.items() if not each.attempts)
-        return Unit(self._office.me, unit.tops, [], held, left, unit.parked)
+        return Unit(self._office.me, unit.tops, [], held, left, unit.parked, unit.stamp)
 
     async def _add(self, won: Sequence[tuple[int, Unit, dict[int, Held], int]]) -> None:
         """Put what was won into memory, with the messages that are not settled."""
@@ -153,7 +203,7 @@ class Station:
         stored = {each.sequence: each for each in await self._api.get_all(self._stream, wanted)}
         wall = self._clock.time()
         for number, unit, found, revision in won:
-            part = Part(number, revision, unit.tops)
+            part = Part(number, revision, unit.tops, unit.stamp)
             entries = [
                 self._entry(each, number, stored[each.sequence])
                 for each in found.values()
@@ -197,13 +247,17 @@ class Station:
 
     def _heard(self, sequence: int, msg: Msg) -> None:
         lane, partition = self._layout.lane_and_partition(msg.subject.decode())
+        stamp = int(msg.reply.split(b".")[-2 if msg.reply.count(b".") == 8 else -3])
+        self._stamp = max(self._stamp, stamp)
         part = self.place.parts.get(partition)
         if part is None or sequence <= part.read[lane]:
             return
-        stamp = int(msg.reply.split(b".")[-2 if msg.reply.count(b".") == 8 else -3]) / 1e9
-        message = message_of(self.topic, self._stream, sequence, msg.header, msg.body, stamp)
-        if self.place.arrive(Entry(sequence, partition, lane, message)):
+        message = message_of(self.topic, self._stream, sequence, msg.header, msg.body, stamp / NS)
+        if self.place.arrive(Entry(sequence, partition, lane, message), stamp):
             self.place.wake()
+
+    def _gone(self) -> None:
+        self.look_soon(check=True)
 
     def _room(self) -> int:
         place = self.place
@@ -261,13 +315,22 @@ class Station:
         Raises:
             TransportError: That could not be found out, or not be written.
         """
-        before = self._reader.consumer, self._urgent.consumer
         info = await self._api.stream_info(self._stream)
-        if info is None or not self._reading or await self.unread():
+        if info is None or not self._reading:
             return
-        if before != (self._reader.consumer, self._urgent.consumer):
-            return  # what has been read meanwhile, and by whom, is not certain
-        if self.place.read_up_to(int(info["state"]["last_seq"])):
+        last, stamp = int(info["state"]["last_seq"]), nanoseconds(str(info["state"]["last_ts"]))
+        news = False
+        for reader, lanes in ((self._reader, (NORMAL, AGAIN)), (self._urgent, (URGENT,))):
+            consumer = reader.consumer
+            news |= bool(consumer) and self.place.read_up_to(reader.last, lanes, self._stamp)
+            if not consumer or reader.last >= last:
+                continue
+            # The reader's server may be behind: that nothing follows is true if the leader says so.
+            asked = [self._api.follows(self._stream, each, reader.last + 1) for each in reader.subjects]
+            found = await asyncio.gather(*asked)
+            if not any(0 < number <= last for number in found) and reader.consumer == consumer:
+                news |= self.place.read_up_to(last, lanes, stamp)
+        if news:
             await self.flush()
 
     def cut(self) -> None:
@@ -339,7 +402,12 @@ class Station:
             record = part.record("" if leaves else self._office.me)
             key = self._layout.unit(self.topic, self.group, part.number)
             frames.append(kept(key, record, part.revision))
-        answers = await self._api.write(frames, WRITE_S)
+        try:
+            answers = await self._api.write(frames, WRITE_S)
+        except BaseException:
+            for part in parts:
+                part.changed = True
+            raise
         has_left = False
         for part, leaves, answer in zip(parts, left, answers, strict=True):
             if answer.error is None:

@@ -146,7 +146,7 @@ class NatsTransport:
             raise
         self._office.changed = self._look_soon
         link.on_cut[:] = [self._cut]
-        link.on_return[:] = [self._sender.pump, self._look_soon]
+        link.on_return[:] = [self._sender.pump, self._check_soon]
         link.subscribe(f"{layout.prefix}-topic", self._topic_made)
         self._is_open = True
         self._chores = asyncio.get_running_loop().create_task(self._do_chores())
@@ -326,6 +326,10 @@ class NatsTransport:
     def _look_soon(self) -> None:
         for station in self._stations.values():
             station.look_soon()
+
+    def _check_soon(self) -> None:
+        for station in self._stations.values():
+            station.look_soon(check=True)
 
     def _cut(self) -> None:
         for station in self._stations.values():
