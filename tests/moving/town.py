@@ -37,9 +37,7 @@ def message(number: int, topic: str = TOPIC, *, key: str | None = None, **more: 
     return Message(f"m-{number:x}", topic, b"%d" % number, key, time=1_700_000_000.0 + number, **more)
 
 
-async def fill(
-    transport: Transport, clock: ScaledClock, *, count: int = 24, retry_s: float = 100_000.0
-) -> Town:
+async def fill(transport: Transport, clock: Clock, *, count: int = 24, retry_s: float = 100_000.0) -> Town:
     """Two groups on a topic, at different places; retries, dead letters, schedules, a topic that nobody reads."""
     town = Town()
     await declare(transport, ("billing", TOPIC), ("stock", TOPIC), ("billing", OTHER))

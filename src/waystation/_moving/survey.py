@@ -48,7 +48,7 @@ async def survey(source: Source, journal: Journal, *, clock: Clock, say: Callabl
                 damaged += await _look(source.transport, journal, group, topic.name, clock.time())
             else:
                 await _take(source, journal, group, topic.name, clock)
-        if not topic.groups:
+        if not topic.groups and source.transport.capabilities.replay:
             await _unread(source, journal, topic.name)
     await _dead(source, journal)
     with journal.step():
