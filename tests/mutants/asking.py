@@ -100,7 +100,10 @@ AT_THE_SERVER = (
         "_peer/session.py",
         "            if not count(seq, frame):\n                continue\n",
         "            count(seq, frame)\n",
-        ANY_CUT,
+        (
+            BETWEEN
+            + "test_an_answer_that_a_cut_has_swallowed_is_said_again_and_the_question_is_not_asked_again",
+        ),
     ),
     Mutant(
         "asking: a slow question is never left",
@@ -140,8 +143,8 @@ AT_THE_SERVER = (
     Mutant(
         "asking: answers that gather may be longer than a frame can be",
         "_peer/questions.py",
-        "        if self._bytes + size > _TOGETHER_BYTES_MAX:\n            self._say()\n",
-        "",
+        "_TOGETHER_BYTES_MAX = FRAME_BYTES_MAX // 2\n",
+        "_TOGETHER_BYTES_MAX = 1024 * FRAME_BYTES_MAX\n",
         (MANY + "test_answers_of_one_turn_that_are_too_long_for_one_frame_all_come",),
     ),
     Mutant(
@@ -232,14 +235,14 @@ AT_WORK = (
         "_runtime/intake.py",
         "        if self._limiter is not None or self._valve.paused or self._valve.probing:\n",
         "        if self._limiter is not None or self._valve.paused:\n",
-        (RUNTIME + "test_a_broken_circuit_takes_no_question_and_tries_one",),
+        (RUNTIME + "test_while_one_question_is_tried_no_other_is_begun",),
     ),
     Mutant(
         "asking: a responder that drains is asked",
         "_runtime/consumer.py",
         "        if self._leaving or not self._intake.takes_one():\n",
         "        if not self._intake.takes_one():\n",
-        (RUNTIME + "test_what_a_draining_responder_has_not_begun_waits_for_the_next",),
+        (RUNTIME + "test_a_responder_that_drains_begins_nothing_more",),
     ),
     Mutant(
         "asking: a transaction's responder does not say what it could not read",

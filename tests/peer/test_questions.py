@@ -24,7 +24,7 @@ from waystation._peer.line import Line
 from waystation._peer.remote import RemoteTransport
 from waystation._peer.server import Policy
 from waystation._runtime.clock import SystemClock
-from waystation._wire.frames import ASKING, Answers, Ask
+from waystation._wire.frames import ASKING, Answers, Ask, GoAway
 from waystation.testing.embedded import EmbeddedBus
 from waystation.transports.memory.transport import MemoryTransport
 from waystation.transports.sqlite import SqliteTransport
@@ -300,7 +300,8 @@ async def test_a_question_that_cannot_be_written_is_rejected_and_its_neighbours_
 # --- ends -----------------------------------------------------------------------------------------------------
 
 
-async def test_a_server_that_leaves_lets_what_was_asked_be_answered() -> None:
+async def test_a_server_that_leaves_lets_what_was_asked_be_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("waystation._peer.questions._SOON_S", 3600.0)
     async with serving() as stand, responding(stand) as responder:
         responder.holds = lambda _: True
         async with stranger(stand.url) as one:
@@ -308,14 +309,17 @@ async def test_a_server_that_leaves_lets_what_was_asked_be_answered() -> None:
             one.say(Ask(1, 1, [question("q1")]))
             await until(lambda: responder.hand, "it has come")
             leaving = asyncio.ensure_future(stand.server.close(5.0))
-            await asyncio.sleep(0)
+            await one.hear(GoAway)
             responder.answer()
             assert (await one.hear(Answers)).seqs == [1]
             assert (await one.sent_away()).code == "drained"
             await leaving
 
 
-async def test_what_a_client_asked_that_is_gone_is_answered_to_nobody_and_leaves_nothing() -> None:
+async def test_what_a_client_asked_that_is_gone_is_answered_to_nobody_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("waystation._peer.questions._SOON_S", 3600.0)
     async with serving(policy=Policy(resume_s=0.05)) as stand, responding(stand) as responder:
         responder.holds = lambda _: True
         async with stranger(stand.url) as one:

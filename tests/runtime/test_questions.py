@@ -144,6 +144,20 @@ async def test_a_broken_circuit_takes_no_question_and_tries_one() -> None:
         assert await asyncio.gather(*asking) == [Bill(n) for n in range(3)]
 
 
+async def test_while_one_question_is_tried_no_other_is_begun() -> None:
+    async with talk(breaker=CircuitBreaker(failures=2, window=60, pause=30), concurrency=4) as t:
+        for _ in range(2):
+            with pytest.raises(RequestFailed):
+                await t.ask(-1)
+        await t.clock.advance(31)
+        t.may_answer.clear()
+        asking = [t.ask(n) for n in range(3)]
+        await t.clock.advance(1)
+        assert sum(t.asked[n] for n in range(3)) == 1
+        t.may_answer.set()
+        assert await asyncio.gather(*asking) == [Bill(n) for n in range(3)]
+
+
 async def test_a_rate_holds_for_questions() -> None:
     async with talk(rate="10/s") as t:
         asking = [t.ask(n) for n in range(30)]
@@ -181,6 +195,26 @@ async def test_what_a_draining_responder_has_not_begun_waits_for_the_next() -> N
             assert await asyncio.gather(*asking, late) == [*[Bill(n) for n in range(100, 105)], Bill(200)]
         await t.transport.open()  # which the second bus has closed
     assert set(t.asked.values()) == {1}
+
+
+async def test_a_responder_that_drains_begins_nothing_more() -> None:
+    t = Talk(concurrency=1)
+    async with t.bus, t.bus.running():
+        for n in range(20):
+            await t.ask(n)
+        t.may_answer.clear()
+        last = t.ask(100)
+        await until(lambda: t.asked[100])
+        draining = asyncio.ensure_future(t.bus.drain(10))
+        late = t.ask(200)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        t.may_answer.set()
+        assert await draining == 0
+        assert await last == Bill(100)
+        assert not t.asked[200]
+        late.cancel()
+        await asyncio.wait([late])
 
 
 async def test_a_feed_that_is_replaced_while_a_question_is_handled_goes_on_settling(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -12,12 +12,14 @@ import pytest
 
 from waystation import Endpoint, RequestFailed, RequestTimeout, StreamEndpoint
 
-from ..._core.delivery import ACCEPT
-from ..._core.ports import Feed, Subscription
+from ..._core.delivery import ACCEPT, Delivery, Receipt
+from ..._core.message import Message
+from ..._core.ports import AnsweringFeed, Asking, Feed, Subscription, Transport
+from ..._core.question import Reply, Told
 from ..clock import MovableClock
 from ..embedded import EmbeddedBus
 from .rules import rule
-from .world import PATIENCE_S, Suite, until
+from .world import PATIENCE_S, Suite, ids, until
 
 TIMEOUTS = 10_000
 CANCELS = 10_000
@@ -26,7 +28,12 @@ STREAMS = 200
 #: How many ask at once.
 ASKERS = 1000
 
+#: Questions that a responder takes straight away.
+HANDS = 7
+
 _SEED = 20_260
+
+_ENDPOINT = "talk.desk"
 
 _echo = Endpoint("talk.echo", str, str)
 _slow = Endpoint("talk.slow", str, str)
@@ -86,6 +93,54 @@ class Replying(Suite):
             assert (
                 len(asyncio.all_tasks()) <= tasks + 4
             )  # who reads the replies, here and at a server on this loop
+
+    @rule(30)
+    async def test_c30_what_is_asked_is_told_of_once_and_reaches_its_responder_by_one_way(self) -> None:
+        """Straight, where a transport is `Asking` and its feed answers, and he has a hand free; else sent."""
+        async with self.world() as world:
+            feed = await world.feed(group=_ENDPOINT, pattern=_ENDPOINT)
+            straight: list[Delivery] = []
+            if isinstance(feed, AnsweringFeed):
+                feed.offer(_some_hands(straight))
+            asked = [world.message(topic=_ENDPOINT, reply_to="_reply.mine") for _ in range(50)]
+            told: dict[str, list[Told]] = {question.id: [] for question in asked}
+            for question in asked:
+                _ask(world.transport, question, told[question.id].append)
+            sent = await world.take(feed, len(asked) - len(straight))
+            for delivery in straight:
+                assert isinstance(feed, AnsweringFeed)
+                assert feed.answer(delivery, Reply(delivery.message.id.encode()))
+            await until(lambda: all(told.values()), "all are told of")
+            await feed.settle([(delivery, ACCEPT) for delivery in (*straight, *sent)])
+            assert sorted(ids([*straight, *sent])) == sorted(told)
+            assert {len(each) for each in told.values()} == {1}
+            for delivery in straight:
+                assert told[delivery.message.id] == [Reply(delivery.message.id.encode())]
+            assert all(isinstance(told[each.message.id][0], Receipt) for each in sent)
+            await world.nothing_comes(feed, topic=_ENDPOINT)
+
+    @rule(30, "redelivers_unsettled")
+    async def test_c30_what_a_responder_has_not_answered_when_it_leaves_comes_to_the_next(self) -> None:
+        """By whichever way it came; who asked knows that its answer comes as a message."""
+        async with self.world() as world:
+            feed = await world.feed(group=_ENDPOINT, pattern=_ENDPOINT)
+            straight: list[Delivery] = []
+            if isinstance(feed, AnsweringFeed):
+                feed.offer(_some_hands(straight))
+            asked = [world.message(topic=_ENDPOINT, reply_to="_reply.mine") for _ in range(10)]
+            told: list[Told] = []
+            for question in asked:
+                _ask(world.transport, question, told.append)
+            await world.take(feed, len(asked) - len(straight))
+            await feed.close()
+            await until(lambda: len(told) == len(asked), "all are told of")
+            assert {type(each) for each in told} == {Receipt}
+            after = await world.feed(group=_ENDPOINT, pattern=_ENDPOINT)
+            again = await world.take(after, len(asked))
+            assert {delivery.attempt for delivery in again} == {1}
+            assert sorted(ids(again)) == sorted(each.id for each in asked)
+            await after.settle([(delivery, ACCEPT) for delivery in again])
+            await world.nothing_comes(after, topic=_ENDPOINT)
 
     @rule(30)
     async def test_c30_a_streamed_reply_is_whole_and_in_order(self) -> None:
@@ -184,6 +239,27 @@ class Replying(Suite):
 
         async with talk.bus.running(drain=0):
             yield talk
+
+
+def _some_hands(taken: list[Delivery]) -> Callable[[Delivery], bool]:
+    """Return a responder that takes the first questions that it is offered, and no more."""
+
+    def take(delivery: Delivery) -> bool:
+        has_room = len(taken) < HANDS
+        if has_room:
+            taken.append(delivery)
+        return has_room
+
+    return take
+
+
+def _ask(transport: Transport, question: Message, done: Callable[[Told], None]) -> None:
+    """Ask by the shortest way that a transport has."""
+    if isinstance(transport, Asking):
+        transport.ask(question, done)
+        return
+    sending = asyncio.ensure_future(transport.send([question]))
+    sending.add_done_callback(lambda sent: done(sent.result()[0]))
 
 
 async def _bodies(feed: Feed, count: int) -> list[bytes]:
