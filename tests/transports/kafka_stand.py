@@ -98,8 +98,13 @@ def produce(url: str, topic: str, *records: dict[str, Any]) -> None:
     """Write records with a client that knows nothing of Waystation."""
     producer = Producer({"bootstrap.servers": servers_of(url)})
     failures: list[object] = []
+
+    def report(error: object, _: object) -> None:
+        if error is not None:
+            failures.append(error)
+
     for record in records:
-        producer.produce(topic, on_delivery=lambda error, _: error and failures.append(error), **record)
+        producer.produce(topic, on_delivery=report, **record)
     producer.flush(PATIENCE_S)
     producer.close()
     assert not failures, failures

@@ -25,7 +25,7 @@ from tests.transports.kafka_stand import (
     worker,
 )
 from waystation import Bus, SendUnconfirmed
-from waystation._core.delivery import ACCEPT, DeadLetter, Delivery, Retry
+from waystation._core.delivery import ACCEPT, DeadLetter, Delivery, Retry, Settlement
 from waystation._core.limits import LEASE_S
 from waystation._core.ports import Topology
 from waystation.transports.kafka import KafkaTransport
@@ -90,7 +90,7 @@ async def test_what_waits_outlives_a_restart_of_the_broker(tmp_path: Path) -> No
         async with opened(fresh(server)) as transport:
             feed = await transport.open_feed(ORDERS)
             await send(transport, message("retried"), message("dead"))
-            outcomes = {"retried": Retry(3.0), "dead": DeadLetter("no")}
+            outcomes: dict[str, Settlement] = {"retried": Retry(3.0), "dead": DeadLetter("no")}
             await feed.settle([(each, outcomes[each.message.id]) for each in await take(feed, 2)])
             await send(transport, message("later", deliver_at=transport.clock.time() + 4.0))
             server.kill()
