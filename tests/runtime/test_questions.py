@@ -206,9 +206,9 @@ async def test_a_responder_that_drains_begins_nothing_more() -> None:
         last = t.ask(100)
         await until(lambda: t.asked[100])
         draining = asyncio.ensure_future(t.bus.drain(10))
+        await _turns()
         late = t.ask(200)
-        for _ in range(10):
-            await asyncio.sleep(0)
+        await _turns()
         t.may_answer.set()
         assert await draining == 0
         assert await last == Bill(100)
@@ -289,3 +289,9 @@ async def test_cancelled_requests_leave_nothing_with_their_responder() -> None:
         (info,) = [each for each in await t.transport.groups() if each.group == quotes.name]
         assert info.lag == 0
         assert await t.ask(7) == Bill(7)
+
+
+async def _turns() -> None:
+    """Let everybody do what can be done now."""
+    for _ in range(20):
+        await asyncio.sleep(0)
