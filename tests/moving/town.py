@@ -13,7 +13,7 @@ from waystation._core.delivery import ACCEPT, DeadLetter, Delivery, Receipt, Ret
 from waystation._core.errors import SettlementLost
 from waystation._core.inspection import Inspector
 from waystation._core.message import Message
-from waystation._core.ports import Feed, Recurrence, Subscription, Topology, Transport
+from waystation._core.ports import Clock, Feed, Recurrence, Subscription, Topology, Transport
 from waystation.testing import ScaledClock
 from waystation.transports.sqlite import SqliteTransport
 
