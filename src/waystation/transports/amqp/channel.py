@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -62,7 +62,8 @@ class Channel:
         self.on_return: Callable[[dict[str, Any]], None] = lambda _: None
         self.on_cancel: Callable[[str], None] = lambda _: None
         self._consumers: dict[str, OnArrival] = {}
-        self._calls: deque[asyncio.Future[Any]] = deque()
+        #: What is asked and not answered: the names of what answers it, and the answer to come.
+        self._calls: deque[tuple[Sequence[str], asyncio.Future[Any]]] = deque()
         self._method = b""
         self._header = b""
         self._missing = 0
@@ -72,7 +73,7 @@ class Channel:
     # --- speaking ----------------------------------------------------------------------------------------------
 
     def call(self, method: Any) -> asyncio.Future[Any]:
-        """Say something that is answered; return the answer to come. Several may be on their way, in order.
+        """Say something that is answered; return the answer to come. Several may be on their way: of one kind in order.
 
         Raises:
             Exception: The channel has ended, because of that; also of the future.
@@ -80,7 +81,7 @@ class Channel:
         if self.ended is not None:
             raise self.ended
         future = asyncio.get_running_loop().create_future()
-        self._calls.append(future)
+        self._calls.append((method.valid_responses, future))
         self.connection.say(method, self.number)
         return future
 
@@ -172,13 +173,19 @@ class Channel:
             self.on_cancel(said.consumer_tag)
         else:
             while method == _CHANNEL_CLOSED and len(self._calls) > 1:
-                self._calls.popleft().cancel()  # the server may close a channel without answering what came before
-            self._answer(self.connection.read(frame))
+                _, unanswered = self._calls.popleft()
+                unanswered.cancel()  # the server may close a channel without answering what came before
+            said = self.connection.read(frame)
+            self._answer(said.name, said)
 
-    def _answer(self, answer: Any) -> None:
-        future = self._calls.popleft() if self._calls else None
-        if future is not None and not future.done():
-            future.set_result(answer)
+    def _answer(self, name: str, answer: Any) -> None:
+        """Answer the first call of this kind. A consumer is confirmed by its queue, which others do not wait for."""
+        for at, (names, future) in enumerate(self._calls):
+            if name in names:
+                del self._calls[at]
+                if not future.done():
+                    future.set_result(answer)
+                return
 
     def hear_header(self, payload: bytes) -> None:
         """Take in a message's properties."""
@@ -204,7 +211,7 @@ class Channel:
             self.on_return(properties)
             return
         if method == frames.GOT:
-            self._answer(Arrival(self, *frames.read_got(self._method), properties, body))
+            self._answer("Basic.GetOk", Arrival(self, *frames.read_got(self._method), properties, body))
             return
         consumer, tag, redelivered, exchange, routing_key = frames.read_deliver(self._method)
         on_arrival = self._consumers.get(consumer)
@@ -217,7 +224,7 @@ class Channel:
             return
         self.ended = error
         calls, self._calls = self._calls, deque()
-        for future in calls:
+        for _, future in calls:
             if not future.done():
                 future.set_exception(error)
                 future.exception()  # somebody may have gone away meanwhile
