@@ -11,6 +11,7 @@ import typer
 
 from waystation import ConfigurationError
 from waystation.queueing import (
+    Backlog,
     Course,
     Phase,
     Step,
@@ -56,52 +57,50 @@ def backlog_(
     Example: `waystation model backlog --rate 2k/s --time 7d --size 1KiB`
     """
     if free is not None and rate is not None and size is not None and time is None:
-        full = filling(
-            parse_size(free, "--free"),
-            parse_size(size, "--size"),
-            parse_rate(rate, "--rate"),
-            parse_rate(handled, "--handled"),
-        )
-        seconds = full.seconds if math.isfinite(full.seconds) else None
-        facts: dict[str, object] = {"model": full.model, "trust": full.trust.value, "full_after_s": seconds}
-        remark = "" if seconds is not None else "as much is handled as arrives, so it is never full"
-        headline = about(full.model, full.trust, "rates and sizes stay as they are")
-        present(headline, full.steps(), as_json=as_json, facts=facts, remark=remark)
-        return
-    if rate is not None and time is not None and messages is None:
-        stored = little(
-            parse_rate(rate, "--rate"),
-            parse_time(time, "--time"),
-            message_bytes=None if size is None else parse_size(size, "--size"),
-        )
-        sentence = "a steady state, and nothing else"
+        _full(free, size, rate, handled, as_json=as_json)
+    elif rate is not None and time is not None and messages is None:
+        each = None if size is None else parse_size(size, "--size")
+        kept = little(parse_rate(rate, "--rate"), parse_time(time, "--time"), message_bytes=each)
+        _stored(kept, "a steady state, and nothing else", free, as_json=as_json)
     elif messages is not None and size is not None and rate is None:
-        stored, sentence = (
-            backlog(parse_count(messages, "--messages"), parse_size(size, "--size")),
-            "a product",
-        )
+        kept = backlog(parse_count(messages, "--messages"), parse_size(size, "--size"))
+        _stored(kept, "a product", free, as_json=as_json)
     else:
         raise ConfigurationError(
             "a backlog is from --messages and --size, from --rate and --time, or, for when a disk is full, from "
             "--rate, --size and --free"
         )
-    facts = {
-        "model": stored.model,
-        "trust": stored.trust.value,
-        "messages": stored.messages,
-        "bytes": stored.bytes,
+
+
+def _full(free: str, size: str, rate: str, handled: str, *, as_json: bool) -> None:
+    """Print when a disk is full."""
+    found = filling(
+        parse_size(free, "--free"),
+        parse_size(size, "--size"),
+        parse_rate(rate, "--rate"),
+        parse_rate(handled, "--handled"),
+    )
+    seconds = found.seconds if math.isfinite(found.seconds) else None
+    facts: dict[str, object] = {"model": found.model, "trust": found.trust.value, "full_after_s": seconds}
+    remark = "" if seconds is not None else "as much is handled as arrives, so it is never full"
+    headline = about(found.model, found.trust, "rates and sizes stay as they are")
+    present(headline, found.steps(), as_json=as_json, facts=facts, remark=remark)
+
+
+def _stored(found: Backlog, sentence: str, free: str | None, *, as_json: bool) -> None:
+    """Print how much is stored."""
+    facts: dict[str, object] = {
+        "model": found.model,
+        "trust": found.trust.value,
+        "messages": found.messages,
+        "bytes": found.bytes,
     }
     remark = ""
-    if free is not None and stored.bytes is not None:
-        share = stored.bytes / max(1.0, parse_size(free, "--free"))
+    if free is not None and found.bytes is not None:
+        share = found.bytes / max(1.0, parse_size(free, "--free"))
         remark = f"that is {show(share, 'share')} of what is free"
-    present(
-        about(stored.model, stored.trust, sentence),
-        stored.steps(),
-        as_json=as_json,
-        facts=facts,
-        remark=remark,
-    )
+    headline = about(found.model, found.trust, sentence)
+    present(headline, found.steps(), as_json=as_json, facts=facts, remark=remark)
 
 
 def drain_(

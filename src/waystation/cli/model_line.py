@@ -28,34 +28,39 @@ from . import model_pictures
 from .model_options import Plot, about, above_zero, draw, option, present, taken
 from .parameters import AsJson
 
+Messages = Annotated[str, option("--messages", "-n", metavar="N", text="How many: 10k, 1M.")]
+Size = Annotated[str, option("--size", metavar="SIZE", text="Of each: 200B, 1KiB.")]
+Bandwidth = Annotated[
+    str, option("--bandwidth", metavar="BANDWIDTH", text="Of the line: 1Gbit/s, 100Mbps, 80MB/s.")
+]
+OneWay = Annotated[str, typer.Option("--delay", metavar="TIME", help="One way, from sent to received.")]
+Together = Annotated[str, typer.Option("--batch", metavar="N", help="Messages that go out together.")]
+InFlight = Annotated[
+    str | None,
+    option("--in-flight", metavar="N", text="Batches that may be unconfirmed; any number unless given."),
+]
+Window = Annotated[
+    str | None, option("--window", metavar="SIZE", text="Bytes that may be on their way, as TCP's window.")
+]
+Header = Annotated[str, typer.Option("--header", metavar="SIZE", help="Added to each message.")]
+BatchHeader = Annotated[str, typer.Option("--batch-header", metavar="SIZE", help="Added to each batch.")]
+Work = Annotated[str, typer.Option("--work", metavar="TIME", help="To prepare each message.")]
+BatchWork = Annotated[str, typer.Option("--batch-work", metavar="TIME", help="To prepare each batch.")]
+
 
 def transfer_(
-    messages: Annotated[str, option("--messages", "-n", metavar="N", text="How many: 10k, 1M.")],
-    size: Annotated[str, option("--size", metavar="SIZE", text="Of each: 200B, 1KiB.")],
-    bandwidth: Annotated[
-        str, option("--bandwidth", metavar="BANDWIDTH", text="Of the line: 1Gbit/s, 100Mbps, 80MB/s.")
-    ],
+    messages: Messages,
+    size: Size,
+    bandwidth: Bandwidth,
     *,
-    delay: Annotated[
-        str, typer.Option("--delay", metavar="TIME", help="One way, from sent to received.")
-    ] = "0s",
-    batch: Annotated[str, typer.Option("--batch", metavar="N", help="Messages that go out together.")] = "1",
-    in_flight: Annotated[
-        str | None,
-        option("--in-flight", metavar="N", text="Batches that may be unconfirmed; any number unless given."),
-    ] = None,
-    window: Annotated[
-        str | None,
-        option("--window", metavar="SIZE", text="Bytes that may be on their way, as TCP's window."),
-    ] = None,
-    header: Annotated[str, typer.Option("--header", metavar="SIZE", help="Added to each message.")] = "0B",
-    batch_header: Annotated[
-        str, typer.Option("--batch-header", metavar="SIZE", help="Added to each batch.")
-    ] = "0B",
-    work: Annotated[str, typer.Option("--work", metavar="TIME", help="To prepare each message.")] = "0s",
-    batch_work: Annotated[
-        str, typer.Option("--batch-work", metavar="TIME", help="To prepare each batch.")
-    ] = "0s",
+    delay: OneWay = "0s",
+    batch: Together = "1",
+    in_flight: InFlight = None,
+    window: Window = None,
+    header: Header = "0B",
+    batch_header: BatchHeader = "0B",
+    work: Work = "0s",
+    batch_work: BatchWork = "0s",
     plot: Plot = None,
     as_json: AsJson = False,
 ) -> None:

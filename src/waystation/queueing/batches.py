@@ -75,7 +75,7 @@ def mxmc(
         service_s=service,
         servers=count,
         arrival_cv2=size if law == "fixed" else 2 * size - 1,
-        has_to_wait=more[0],
+        has_to_wait=min(1.0, more[0]),
         wait=Delay(mean_s=mean, trust=Trust.EXACT, tail=wait_tail, tail_trust=Trust.EXACT),
         sojourn=Delay(
             mean_s=mean + service,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .roots import first_true
 from .tails import Tail
@@ -22,7 +22,7 @@ class Delay:
 
     mean_s: float
     trust: Trust
-    tail: Tail
+    tail: Tail = field(repr=False)
     tail_trust: Trust
 
     def exceeds(self, seconds: float) -> float:

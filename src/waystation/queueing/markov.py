@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import accumulate
 from typing import Final
 
@@ -104,7 +105,7 @@ def mmck(arrivals_per_s: float, service_s: float, servers: int, places: int) -> 
     limit = whole(places, "places", at_least=count, at_most=count + WAITING_PLACES_MAX)
     load, room = rate * service, limit - count
     taken, lost, waiting_on_arrival, queue = _states(load, count, room)
-    waits = sum(waiting_on_arrival) / taken
+    waits = min(1.0, math.fsum(waiting_on_arrival) / taken)
     more = tuple(reversed(list(accumulate(reversed(waiting_on_arrival)))))
     wait_tail = Events(count / service, tuple(each / taken for each in more) or (0.0,))
     mean = queue * service / (load * taken)
