@@ -87,6 +87,13 @@ def test_the_first_redis_is_the_primary_of_the_others() -> None:
     assert "replicaof 127.0.0.1 4000" in two
 
 
+def test_a_url_of_nats_says_what_cannot_be_asked() -> None:
+    nats = KINDS["nats"]
+    assert planned(nats).options == "sync=always"
+    assert planned(nats, 3).options == "replicas=3&sync=always"
+    assert planned(nats, flush=False).options == ""
+
+
 def test_a_nats_alone_has_no_cluster_and_three_have_one() -> None:
     assert "cluster" not in "".join(planned(KINDS["nats"]).files.values())
     for text in planned(KINDS["nats"], 3).files.values():

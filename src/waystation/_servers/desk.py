@@ -45,6 +45,12 @@ class Server:
         return self.state.url
 
     @property
+    def whole_url(self) -> str:
+        """That, with the options that say what they were set up for and cannot be asked: replicas, flushing."""
+        options = self.state.options
+        return f"{self.url}?{options}" if options else self.url
+
+    @property
     def nodes(self) -> tuple[processes.Started, ...]:
         """The processes to which clients connect."""
         return tuple(each for each in self.state.processes if each.port is not None)
@@ -210,7 +216,7 @@ def _start(
     kind: Kind, plan: Plan, folder: Path, wanted: Request, means: Means, running: list[processes.Started]
 ) -> Server:
     there = {each.name: each for each in running}
-    kept = State(kind.name, means.by, plan.url, wanted.ports, wanted.inner, wanted.flush)
+    kept = State(kind.name, means.by, plan.url, wanted.ports, wanted.inner, wanted.flush, plan.options)
     try:
         for process in plan.processes:
             if process.name not in there:

@@ -23,6 +23,11 @@ def plan(means: Means, request: Request) -> Plan:
     folders = [request.folder / f"node{number}" for number in range(1, request.nodes + 1)]
     return Plan(
         url=f"nats://{addresses(request.ports)}",
+        options="&".join(
+            option
+            for option, holds in (("replicas=3", request.nodes > 1), ("sync=always", request.flush))
+            if holds
+        ),
         folders=tuple(folders),
         files={
             folder / "nats.conf": _settings(folder, number, request) for number, folder in enumerate(folders)

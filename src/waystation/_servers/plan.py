@@ -78,6 +78,7 @@ class Plan:
 
     Attributes:
         url: What a program writes to use it.
+        options: What it adds to that to have all that the server was set up for.
         folders: Made before anything else.
         files: Written before anything runs.
         once: Run to their end, one after the other, if the folder is new.
@@ -85,6 +86,7 @@ class Plan:
     """
 
     url: str
+    options: str = ""
     folders: tuple[Path, ...] = ()
     files: Mapping[Path, str] = field(default_factory=dict)
     once: tuple[Process, ...] = ()

@@ -25,6 +25,7 @@ class State(msgspec.Struct, frozen=True):
         ports: Where clients connect, one for each node.
         inner: Ports that the nodes need among themselves.
         flush: Whether what is confirmed survives a power cut.
+        options: What a URL adds to have all that they were set up for.
         processes: As they were started last, in this order; some may have ended since.
     """
 
@@ -34,6 +35,7 @@ class State(msgspec.Struct, frozen=True):
     ports: tuple[int, ...]
     inner: tuple[int, ...]
     flush: bool
+    options: str = ""
     processes: tuple[Started, ...] = ()
 
     @property

@@ -83,14 +83,14 @@ def start(
         print_json(_row(started))
         return
     again = there is not None and there.nodes == started.nodes
-    say(f"{kind.title} {'runs already' if again else 'runs'}: {started.url}")
+    say(f"{kind.title} {'runs already' if again else 'runs'}: {started.whole_url}")
     where = f" --data {data}" if data else ""
     show_facts(
         {
             "made of": started.state.by,
             "nodes": len(started.nodes),
             "data and logs": str(folder),
-            "use it": f'Bus("{started.url}")',
+            "use it": f'Bus("{started.whole_url}")',
             "stop it": f"waystation down {kind.name}{where}",
         }
     )
@@ -127,7 +127,7 @@ def _list(*, as_json: bool) -> None:
 def _row(server: Server) -> dict[str, Any]:
     return {
         "server": server.state.kind,
-        "url": server.url,
+        "url": server.whole_url,
         "nodes": len(server.nodes),
         "pids": [str(each.pid) for each in server.state.processes],
         "data": str(server.folder),
