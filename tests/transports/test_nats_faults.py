@@ -16,6 +16,7 @@ from tests.brokers import Server, again, own
 from tests.peer.proxy import WAYS, Way, proxied
 from tests.transports.nats_stand import (
     ORDERS,
+    PATIENCE_S,
     Traffic,
     fresh,
     message,
@@ -301,3 +302,22 @@ async def test_a_stream_that_has_lost_what_was_read_brings_what_is_new(
         if not serving:
             feed = await transport.open_feed(ORDERS)
         assert {delivery.message.id for delivery in await take(feed, 5)} == {each.id for each in new}
+
+
+@pytest.mark.timeout(60)
+async def test_a_feed_that_is_closed_while_the_server_is_away_can_be_opened_again(tmp_path: Path) -> None:
+    with own("nats", tmp_path) as server:
+        async with opened(fresh(server, QUICK)) as transport:
+            feed = await transport.open_feed(ORDERS)
+            await send(transport, message("held"), message("settled"))
+            held, settled = sorted(await take(feed, 2), key=lambda delivery: delivery.message.id)
+            await feed.settle([(settled, ACCEPT)])
+            server.kill()
+            await feed.close()
+            await asyncio.to_thread(again, server)
+            async with asyncio.timeout(PATIENCE_S):
+                feed = await transport.open_feed(ORDERS)
+            (delivery,) = await take(feed, 1)
+            assert (delivery.message.id, delivery.attempt) == (held.message.id, 1)
+            await send(transport, message("more"))
+            assert [each.message.id for each in await take(feed, 1)] == ["more"]

@@ -226,6 +226,8 @@ class GroupFeed:
             leases: list[Lease] = [lease for lease in station.place.leases if lease.owner is self]
             for lease in leases:
                 station.place.end(lease, RELEASE, wall)
+            if self in station.place.receivers:
+                station.place.receivers.remove(self)
             station.place.wake()
         try:
             async with asyncio.timeout(LAST_SETTLEMENTS_S):

@@ -457,6 +457,11 @@ class Station:
 
     # --- coming and going ----------------------------------------------------------------------------------------
 
+    @property
+    def closed(self) -> bool:
+        """Whether it serves nobody any more."""
+        return self._closed
+
     async def join(self, receiver: Receiver) -> None:
         """Have one more member here."""
         self.place.receivers.append(receiver)
@@ -493,3 +498,7 @@ class Station:
                 await self.flush()
             finally:
                 self._closed = True
+                if (
+                    self._writer is not None
+                ):  # there was no time: another station may have these partitions next
+                    self._writer.cancel()

@@ -262,7 +262,7 @@ class NatsTransport:
                     continue
                 key = topic, feed.group
                 station = self._stations.get(key)
-                if station is None:
+                if station is None or station.closed:
                     station = self._stations[key] = Station(
                         self._office, self._registry, topic, feed.group, ordered=feed.subscription.ordered
                     )
