@@ -14,13 +14,16 @@ import msgspec
 
 from tests.fuzz.wire import _bare, _bytes, _framed
 from tests.wire.vectors import FILE
+from waystation._core.delivery import Delivery
 from waystation._core.message import Message
 from waystation._core.packed import pack
 from waystation._core.ports import Subscription, Topology
+from waystation._core.question import Reply
 from waystation._peer.server import PeerServer, Policy
 from waystation._runtime.clock import SystemClock
 from waystation._wire.frames import (
     CODES,
+    Ask,
     Call,
     Cancel,
     Close,
@@ -34,6 +37,7 @@ from waystation._wire.frames import (
 )
 from waystation._wire.methods import METHODS
 from waystation._wire.states import TRANSITIONS, Role, State
+from waystation.transports.memory.feed import GroupFeed
 from waystation.transports.memory.transport import MemoryTransport
 
 #: Of a first byte: whether the client has said hello.
@@ -109,6 +113,7 @@ async def _hear(data: bytes) -> None:
     await transport.declare(
         Topology(("orders.placed",), (Subscription(pattern="orders.*", group="billing"),))
     )
+    await _answer(transport)
     server = PeerServer(transport, Policy(), name="fuzzed")
     line, ear = server.accept(), Ear()
     line.connection_made(ear)
@@ -127,8 +132,31 @@ async def _hear(data: bytes) -> None:
         await transport.close()
 
 
+async def _answer(transport: MemoryTransport) -> None:
+    """Let questions be answered at once, later, or not at all."""
+    responder = Subscription(pattern="prices.quote", group="prices.quote")
+    await transport.declare(Topology((), (responder,)))
+    feed = await transport.open_feed(responder)
+    assert isinstance(feed, GroupFeed)
+    loop, replies = asyncio.get_running_loop(), feed.answer
+
+    def take(delivery: Delivery) -> bool:
+        how = len(delivery.message.id) % 4
+        if how == 0:
+            replies(delivery, Reply(delivery.body))
+        elif how == 1:
+            loop.call_soon(replies, delivery, Reply(delivery.body, failure="no"))
+        return how < 3
+
+    feed.offer(take)
+
+
 def _raise(_: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
     raise AssertionError(str(context.get("exception") or context["message"]))
+
+
+def _question(name: str, key: str | None = None) -> Message:
+    return Message(name, "prices.quote", b"{}", key=key, reply_to="_reply.me")
 
 
 #: What an honest client might say.
@@ -141,6 +169,8 @@ TALK: tuple[Frame, ...] = (
     Extend(4, 1, 1, [(0, 1)]),
     Settle(5, 1, 1, [], [(0, "retry", 0.0, "why", "")]),
     Settle(6, 1, 1, [(1, 2)]),
+    Ask(61, 1, [_question("q-1"), _question("q-12", "k"), _question("q", "k"), _question("q-")]),
+    Cancel(61),
     *(Call(7 + number, 1, name, msgspec.Raw(b"\x90")) for number, name in enumerate(METHODS)),
     Cancel(7),
     Close(60, 1, 1),

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.peer import TALK, attempt, seeds
-from waystation._peer.session import Session
+from waystation._peer.register import Register
 
 SEEDS = list(seeds())
 
@@ -33,6 +33,6 @@ def test_nothing_else_does(data: bytes) -> None:
 
 
 def test_a_fault_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Session, "_count", lambda *_: 1 / 0)
+    monkeypatch.setattr(Register, "count", lambda *_: 1 / 0)
     with pytest.raises(AssertionError, match="could not be handled"):
         attempt(SEEDS[0])
