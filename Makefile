@@ -61,8 +61,8 @@ fmt: .venv/tools ## format, and fix what ruff can fix
 bench: .venv/installed ## measure, each figure beside the limit it is held against (ARGS="--only NAME")
 	$(BIN)/waystation bench $(ARGS)
 
-bench-peers: .venv/peers ## the figures of tcp://, beside other libraries that do the same work in the same run
-	$(BIN)/waystation bench tcp $(ARGS)
+bench-peers: .venv/peers ## tcp:// or a broker beside other libraries that do the same work (GROUP=redis, URL=amqp://…)
+	$(BIN)/waystation bench $(if $(URL),'$(URL)',$(or $(GROUP),tcp)) $(ARGS)
 
 docs: .venv/tools ## write the generated tables and the command-line reference anew
 	$(BIN)/python -m scripts.docs

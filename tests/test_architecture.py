@@ -56,7 +56,11 @@ MAY_USE: dict[str, set[str]] = {
     "_moving": {"apsw", "msgspec"},
     "observe": {"msgspec"},
     "testing": {"hypothesis", "msgspec", "pytest"},
-    "bench": {"apsw", "grpc", "msgspec", "nats", "rich", "tornado", "uvloop", "zmq"},
+    "bench": {
+        *("apsw", "msgspec", "rich", "uvloop"),
+        *("aiormq", "celery", "confluent_kafka", "fast_depends", "faststream", "grpc", "kombu", "nats", "redis"),
+        *("tornado", "zmq"),
+    },
     "demo": {"msgspec", "rich"},
     "cli": {"apsw", "msgspec", "rich", "typer", "uvloop"},
 }

@@ -10,6 +10,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from rich.console import Console
 
 from waystation import ConfigurationError
 
-from . import memory, sqlite, tcp, tcp_idle, tcp_served
+from . import broker, memory, sqlite, tcp, tcp_idle, tcp_served
+from .broker_contenders import BROKERS
+from .broker_servers import broker_of
 from .processes import ended_in_order
 from .report import Figure, MeasurementFailed, peer_lines, to_json, to_table
 from .scale import FULL, QUICK, Scale
@@ -53,14 +56,19 @@ GROUPS = {
         Measurement(("tcp.served.ratio",), tcp_served.served_ratio),
         Measurement(("tcp.idle_kib", "tcp.idle.p99_us"), tcp_idle.idle),
     ),
+    **{name: (Measurement(broker.names(name), partial(broker.started, name)),) for name in BROKERS},
 }
+
+#: What is measured unless something is asked for: all that needs no server.
+USUAL = tuple(group for group in GROUPS if group not in BROKERS)
 
 
 def main(*, group: str | None, only: str | None, quick: bool, json_path: Path | None) -> int:
     """Measure, and print the table.
 
     Args:
-        group: Only the figures of one group, `memory`, `sqlite` or `tcp`.
+        group: Only the figures of one group: of `memory`, `sqlite` or `tcp`, of a broker that is started for them, such
+            as `redis`, or of the broker that a URL names.
         only: Only the figure of this name.
         quick: Smaller and fewer runs, at most a minute for each group.
         json_path: Where to write the figures as JSON as well.
@@ -69,7 +77,7 @@ def main(*, group: str | None, only: str | None, quick: bool, json_path: Path | 
         0, or 1 if some run proved nothing, because messages were missing or a process ended; the others are reported.
 
     Raises:
-        ConfigurationError: There is no such group or figure, or no folder for the JSON.
+        ConfigurationError: There is no such group, figure or broker, or no folder for the JSON.
     """
     measurements = select(group, only)
     if json_path is not None and not json_path.parent.is_dir():
@@ -101,16 +109,21 @@ def select(group: str | None, only: str | None) -> Sequence[Measurement]:
     Raises:
         ConfigurationError: There is no such group or figure.
     """
-    if group is not None and group not in GROUPS:
-        raise ConfigurationError(f"there is no group {group!r} of benchmarks: use one of {', '.join(GROUPS)}")
-    found = [
-        measurement
-        for name in ([group] if group else GROUPS)
-        for measurement in GROUPS[name]
-        if only is None or only in measurement.names
-    ]
+    if group is not None and "://" in group:
+        asked: Sequence[Measurement] = (
+            Measurement(broker.names(broker_of(group)), partial(broker.named, group)),
+        )
+    elif group is None:
+        asked = [each for name in (GROUPS if only else USUAL) for each in GROUPS[name]]
+    elif group in GROUPS:
+        asked = GROUPS[group]
+    else:
+        raise ConfigurationError(
+            f"there is no group {group!r} of benchmarks: use one of {', '.join(GROUPS)}, or a broker's URL"
+        )
+    found = [measurement for measurement in asked if only is None or only in measurement.names]
     if not found:
-        names = [name for measurements in GROUPS.values() for m in measurements for name in m.names]
+        names = [name for measurement in asked for name in measurement.names]
         raise ConfigurationError(
             f"there is no figure {only!r} in what was asked for: use one of {', '.join(names)}"
         )

@@ -18,6 +18,8 @@ class Scale:
         tcp_together: Round trips of which many are under way.
         tcp_peers: Messages or round trips of a peer at most; some are slow.
         tcp_idle: Connections that say nothing, where the system allows a process so many.
+        broker: Messages through the slowest of the brokers.
+        broker_peers: Messages of a framework on a broker at most; some are slow.
     """
 
     rounds: int
@@ -35,6 +37,8 @@ class Scale:
     tcp_together: int
     tcp_peers: int
     tcp_idle: int
+    broker: int
+    broker_peers: int
 
 
 FULL = Scale(
@@ -53,6 +57,8 @@ FULL = Scale(
     tcp_together=200_000,
     tcp_peers=30_000,
     tcp_idle=5_000,
+    broker=20_000,
+    broker_peers=5_000,
 )
 
 #: At most a minute for each group of figures on two cores, with no peers installed.
@@ -72,4 +78,6 @@ QUICK = Scale(
     tcp_together=30_000,
     tcp_peers=5_000,
     tcp_idle=1_000,
+    broker=4_000,
+    broker_peers=1_000,
 )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from . import limits, peers, roles, tcp_idle, tcp_limits, tcp_roles
+from . import broker_contenders, limits, peers, roles, tcp_idle, tcp_limits, tcp_roles
 from .processes import Channel
 
 #: What a worker can be: a function of the channel to the parent, and of the arguments that the parent gave.
@@ -42,6 +42,10 @@ ROLES: Mapping[str, Callable[..., None]] = {
     "peer-ask-together": peers.ask_together,
     "peer-take": peers.take,
     "peer-tell": peers.tell,
+    "broker-prepare": broker_contenders.prepare,
+    "broker-remove": broker_contenders.remove,
+    "broker-consume": broker_contenders.consume,
+    "broker-produce": broker_contenders.produce,
 }
 
 

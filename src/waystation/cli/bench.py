@@ -11,13 +11,18 @@ import typer
 def bench(
     group: Annotated[
         str | None,
-        typer.Argument(metavar="[GROUP]", help="Only 'memory', 'sqlite' or 'tcp'.", show_default=False),
+        typer.Argument(
+            metavar="[GROUP]",
+            help="Only 'memory', 'sqlite' or 'tcp'; 'rabbitmq', 'kafka', 'nats' or 'redis', which start a server of "
+            "their own; or a running one: its URL.",
+            show_default=False,
+        ),
     ] = None,
     only: Annotated[
         str | None, typer.Option(metavar="NAME", help="Only the figure of this name.", show_default=False)
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Fewer and smaller runs: at most a minute for each group.")
+        bool, typer.Option("--quick", help="Fewer and smaller runs: about a minute for each group.")
     ] = False,
     json: Annotated[
         Path | None,
@@ -27,6 +32,8 @@ def bench(
     ] = None,
 ) -> None:
     """Measure, and print each figure beside the limit that the same machine gave in the same run.
+
+    On a broker the limit is its own client at its fastest; other frameworks are measured beside, if they are installed.
 
     Example: `waystation bench sqlite --quick --json figures.json`
     """
