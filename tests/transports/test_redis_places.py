@@ -6,9 +6,11 @@ import asyncio
 import os
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 
 import pytest
 
+from tests.store.tier import TIER
 from tests.transports.redis_stand import (
     ORDERS,
     base_of,
@@ -21,7 +23,7 @@ from tests.transports.redis_stand import (
     send,
     take,
 )
-from waystation._core.delivery import ACCEPT, Delivery, Receipt, Retry, Settlement
+from waystation._core.delivery import ACCEPT, RELEASE, DeadLetter, Delivery, Receipt, Retry, Settlement
 from waystation._core.errors import SendRejected, SettlementLost
 from waystation._core.limits import LEASE_S
 from waystation._core.message import Message
@@ -235,3 +237,74 @@ async def test_offsets_are_found_in_a_long_topic(redis_server: Server) -> None:
             wanted = f"plain-{batch * 500}" if place == 500 else sent[batch * 500 + place].id
             assert first_there.id == wanted
         assert not await transport.browse("orders", start=3006, limit=1)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("seed", range({"pr": 2, "faults": 50, "soak": 500}[TIER]))
+async def test_nothing_is_lost_and_nothing_is_left_behind(redis_server: Server, seed: int) -> None:
+    """Members that come, die, leave, retry, release, bury and expire: in the end every message is settled once.
+
+    And of all that a place needs for its work nothing is left, so that a long-running group does not grow.
+    """
+    url, clock, dice = fresh(redis_server), VirtualClock(), random.Random(seed)
+    settled: list[str] = []
+    async with opened(url, clock) as transport, plain(url) as client:
+        sent: list[Message] = []
+        feeds: list[Feed] = []
+        for _ in range(60):
+            batch = [
+                message(
+                    key=dice.choice((None, f"k{dice.randrange(8)}")),
+                    priority=dice.choice((0, 0, 0, 0, 5, 9)),
+                    deliver_at=clock.time() + 3 if dice.random() < 0.1 else None,
+                )
+                for _ in range(dice.randrange(40))
+            ]
+            sent += batch
+            await send(transport, *batch)
+            if len(feeds) < 3:
+                feeds.append(await transport.open_feed(ORDERS))
+            feed = dice.choice(feeds)
+            came = await _what_comes(feed, dice.choice((1, 10, 100)))
+            settled += await _work_through(feed, came, dice)
+            if dice.random() < 0.15:
+                feeds.remove(feed)
+                assert isinstance(feed, GroupFeed)
+                await (feed.close() if dice.random() < 0.5 else feed.abandon())
+            await clock.advance(dice.choice((0.0, 0.5, 2.0, 11.0)))
+        for feed in feeds:
+            await feed.close()
+        last = await transport.open_feed(ORDERS)
+        while (await transport.groups())[0].lag or await transport.scheduled():
+            for delivery in await _what_comes(last, 100):
+                await last.settle([(delivery, ACCEPT)])
+                settled.append(delivery.message.id)
+            await clock.advance(1.0)
+        assert len(settled) == len(set(settled))
+        letters = [letter.message.id for letter in await transport.dead(limit=10_000)]
+        assert sorted([*settled, *letters]) == sorted(each.id for each in sent)
+        left = await client.keys(f"{base_of(url)}place:*")
+        assert left == [f"{base_of(url)}place:billing:orders".encode()]
+
+
+async def _what_comes(feed: Feed, limit: int) -> Sequence[Delivery]:
+    """Return what is there, perhaps nothing."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.02):
+            return await feed.receive(limit)
+    return []
+
+
+async def _work_through(feed: Feed, deliveries: Sequence[Delivery], dice: random.Random) -> list[str]:
+    """Settle some of what came, in any way; return what was accepted."""
+    outcomes: list[tuple[Delivery, Settlement]] = []
+    for delivery in deliveries:
+        outcome = dice.choice(
+            (ACCEPT, ACCEPT, ACCEPT, Retry(dice.choice((0, 1, 20))), RELEASE, DeadLetter("no"), None)
+        )
+        if outcome is not None:
+            outcomes.append((delivery, outcome))
+    dice.shuffle(outcomes)
+    for first in range(0, len(outcomes), 7):
+        await feed.settle(outcomes[first : first + 7])
+    return [delivery.message.id for delivery, outcome in outcomes if outcome is ACCEPT]

@@ -61,6 +61,7 @@ class GroupFeed:
         self._wanted = 0  # how many somebody waits for
         self._look = True  # there may be something
         self._asked: asyncio.Future[None] | None = None  # ends with the reply of the call that is under way
+        self._asked_at = 0.0
         self._timer: Timer | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._ring: Callable[[], None] = self._wake
@@ -107,9 +108,8 @@ class GroupFeed:
         """
         if self._error is not None:
             raise self._error
-        ready = self._held.ready
-        found, self._held.ready = ready[:limit], ready[limit:]
-        self._wanted = 0 if len(ready) > limit else limit - len(found)
+        found = self._held.next(limit)
+        self._wanted = limit - len(found)
         self._ask()
         return found
 
@@ -147,7 +147,8 @@ class GroupFeed:
         """Take what there is, whatever it is."""
         self._look = False
         self._turn += 1
-        self._asked = self._loop.create_future()
+        self._held.drop_ended()
+        self._begin_asking()
         arguments = (
             self._group,
             self._owner,
@@ -155,15 +156,19 @@ class GroupFeed:
             b"%d" % limit,
             _BYTES,
             _LEASE,
-            b"1" if self._held.is_busy() else b"",
+            b"1" if self._held else b"",
             b"%d" % self._turn,
         )
         self._link.begin("take", arguments, self._took)
 
+    def _begin_asking(self) -> None:
+        self._asked = self._loop.create_future()
+        self._asked_at = self._clock.monotonic()
+
     def _claim(self, ahead: Ahead, entries: Sequence[Entry]) -> None:
         """Take what was read ahead."""
         self._look = False
-        self._asked = self._loop.create_future()
+        self._begin_asking()
         fresh = dict(enumerate(entries))
         known = Entries(self._subscription.pattern, fresh)
         keyed = [
@@ -197,7 +202,7 @@ class GroupFeed:
             for place in waiting:
                 del fresh[place]
             if fresh:
-                self._held.add(*leased(self._subscription.pattern, number, fresh))
+                self._held.add(*leased(self._subscription.pattern, number, fresh), self._asked_at)
             if ahead.may_read:
                 ahead.read(TAKE_MESSAGES_MAX, self._ask)
             reply = [b"", b""]
@@ -228,7 +233,7 @@ class GroupFeed:
         due, state, *places = reply
         for place in places:
             lease, deliveries = taken(place)
-            self._held.add(lease, deliveries)
+            self._held.add(lease, deliveries, self._asked_at)
             if self._ahead is not None:
                 self._ahead.follow(place[5], len(deliveries), place[6])
         if self._closed:
@@ -264,6 +269,7 @@ class GroupFeed:
         asked |= {token(delivery): None for delivery in self._held.ready}
         leases = [lease for lease in asked if lease.open]
         if leases:
+            now = self._clock.monotonic()
             arguments = [part for lease in leases for part in (lease.topic.encode(), lease.number)]
             reply = await self._link.call("extend", self._group, self._owner, _LEASE, *arguments)
             ended = [leases[place] for place in reply]
@@ -271,7 +277,7 @@ class GroupFeed:
                 if lease in ended:
                     self._held.lose(lease)
                 elif lease.open:
-                    self._held.keep(lease)
+                    self._held.keep(lease, now)
         lost = [delivery for delivery in deliveries if delivery.index in token(delivery).gone]
         if lost:
             raise SettlementLost(_lost(len(lost), len(deliveries)), deliveries=lost)

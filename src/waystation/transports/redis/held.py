@@ -65,14 +65,14 @@ class Holdings:
         """The numbers of all leases."""
         return [lease.number for lease in self._until]
 
-    def add(self, lease: Lease, deliveries: Sequence[Delivery]) -> None:
-        """Take in what a call has taken."""
-        self.keep(lease)
+    def add(self, lease: Lease, deliveries: Sequence[Delivery], since: float) -> None:
+        """Take in what a call has taken that was made at that time, by the monotonic clock."""
+        self.keep(lease, since)
         self.ready += deliveries
 
-    def keep(self, lease: Lease) -> None:
-        """A lease begins, or goes on."""
-        self._until[lease] = self._clock.monotonic() + LEASE_S
+    def keep(self, lease: Lease, since: float) -> None:
+        """A lease begins or goes on from the time of a call."""
+        self._until[lease] = since + LEASE_S
 
     def drop(self, lease: Lease) -> None:
         """A lease has nothing open any more, or nobody has kept it."""
@@ -89,12 +89,23 @@ class Holdings:
         for lease in list(self._until):
             self.lose(lease)
 
-    def is_busy(self) -> bool:
-        """Say whether a lease may still hold. Those that nobody has kept or settled have ended."""
+    def drop_ended(self) -> None:
+        """Forget leases that have ended, because nobody has kept or settled them, with what is ready of them."""
         now = self._clock.monotonic()
         for lease in [lease for lease, until in self._until.items() if until <= now]:
             self.drop(lease)
+
+    def __bool__(self) -> bool:
+        """Whether there is a lease that may still hold."""
         return bool(self._until)
+
+    def next(self, limit: int) -> list[Delivery]:
+        """Take at most so many of those that are ready, and still this feed's."""
+        if not self.ready:
+            return []
+        self.drop_ended()
+        found, self.ready = self.ready[:limit], self.ready[limit:]
+        return found
 
     def pick(self, sequences: Collection[tuple[str, str] | None]) -> list[Delivery]:
         """Take from what is ready the messages of some sequences."""
