@@ -10,7 +10,7 @@ import msgspec
 from ..._core.delivery import DeadLetter, Delivery
 from ..._core.errors import Disconnected
 from ..._core.inspection import DeadInfo
-from .api import Stored, subjects_of
+from .answers import Stored, subjects_of
 from .encode import head_of, message_from
 from .layout import partition_of
 from .office import Office

@@ -22,7 +22,8 @@ from ..._core.inspection import ScheduledInfo
 from ..._core.message import Message
 from ..._core.ports import Timer
 from ..._core.topic import matches
-from .api import NO_STREAM, WRONG_LAST, Api, ApiError, Stored, expecting
+from .answers import NO_STREAM, WRONG_LAST, ApiError, Stored, expecting
+from .api import Api
 from .encode import head_of, message_from, message_of, to_headers_of
 from .layout import partition_of
 from .limits import AGAIN_S, REDIAL_S_MAX

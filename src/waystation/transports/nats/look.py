@@ -13,7 +13,7 @@ from ..._core.inspection import GroupInfo, SeekInfo, TopicInfo, no_such_place
 from ..._core.message import Message, available
 from ..._core.ports import Start
 from ..._core.topic import matches
-from .api import Stored, subjects_of
+from .answers import Stored, subjects_of
 from .dead import Dead
 from .encode import message_from
 from .layout import AGAIN, NORMAL, PARTITIONS, URGENT

@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from ..._core.errors import TransportError
-from .api import NO_CONSUMER, NS, Api, ApiError, place_of
+from .answers import NO_CONSUMER, NS, ApiError, place_of
+from .api import Api
 from .limits import (
     AGAIN_S,
     AHEAD_BYTES_MAX,

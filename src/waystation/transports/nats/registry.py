@@ -10,7 +10,7 @@ from ..._core.duration import unix_time
 from ..._core.limits import KNOWN_TOPICS_COUNT_MAX, TEMPORARY_GROUP_LEASE_S
 from ..._core.ports import Start, Subscription, Topology
 from ..._core.topic import is_pattern, matches
-from .api import subjects_of
+from .answers import subjects_of
 from .encode import message_from
 from .layout import cell
 from .office import Office

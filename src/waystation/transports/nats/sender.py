@@ -20,7 +20,7 @@ from ..._core.limits import KEYLESS_RUN_MESSAGES_MAX, PARTITIONS_COUNT, SEND_TIM
 from ..._core.message import Message
 from ..._core.run import MessageRun, ids_of
 from ..._core.topic import check_name, is_reply_address
-from .api import NO_STREAM, Confirmed, confirmation
+from .answers import NO_STREAM, Confirmed, confirmation
 from .encode import heads_of
 from .layout import partition_of
 from .limits import HEADER_ROOM_BYTES, NO_LEADER_S

@@ -16,7 +16,7 @@ from ..._core.errors import Disconnected, SendRejected, SendUnconfirmed
 from ..._core.limits import DEDUPE_WINDOW_S
 from ..._core.message import Message
 from ..._core.topic import is_reply_address
-from .api import Confirmed
+from .answers import Confirmed
 from .encode import head_of, message_from
 from .limits import CONFLICTS_COUNT_MAX
 from .link import Frame

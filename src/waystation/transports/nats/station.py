@@ -14,12 +14,12 @@ from typing import Protocol
 
 import msgspec
 
-from ..._core.errors import Disconnected, TransportError
-from ..._core.limits import SEND_TIMEOUT_S
+from ..._core.errors import TransportError
 from ..._core.ports import Timer
-from .api import NO_STREAM, NS, WRONG_LAST, ApiError, Stored, kept, nanoseconds
+from .answers import NO_STREAM, NS, ApiError, Stored, kept, nanoseconds
 from .encode import message_from, message_of
 from .layout import AGAIN, NORMAL, URGENT
+from .ledger import Ledger
 from .limits import (
     AGAIN_S,
     AHEAD_BYTES_MAX,
@@ -27,7 +27,6 @@ from .limits import (
     CONFLICTS_COUNT_MAX,
     HELD_MESSAGES_MAX,
     PARKED_MESSAGES_MAX,
-    WRITE_S,
 )
 from .office import Office
 from .part import Entry, Part, entry_of, taken_over
@@ -52,6 +51,7 @@ class Station:
     Attributes:
         place: What is in memory.
         progress: How often something was settled.
+        flush: Waits until everything that has changed is written; see `Ledger`.
     """
 
     def __init__(self, office: Office, origins: Origins, topic: str, group: str, *, ordered: bool) -> None:
@@ -66,8 +66,8 @@ class Station:
             StreamReader(self._api, self._stream, heard=self._heard, room=self._room, gone=self._gone)
             for _ in range(2)
         )
-        self._written: asyncio.Future[None] | None = None
-        self._writer: asyncio.Task[None] | None = None
+        self._ledger = Ledger(office, self.place, lost=self.look_soon, closed=lambda: self._closed)
+        self.flush = self._ledger.flush
         self._looking: asyncio.Task[None] | None = None
         self._look_again = self._to_check = False
         self._alarm: Timer | None = None
@@ -338,101 +338,6 @@ class Station:
         self._reader.cut()
         self._urgent.cut()
 
-    # --- writing -------------------------------------------------------------------------------------------------
-
-    async def flush(self) -> None:
-        """Wait until everything that has changed is written.
-
-        Raises:
-            Disconnected: That could not be done, or is unknown.
-        """
-        if self._written is None:
-            if self._writer is None and not any(part.changed for part in self.place.parts.values()):
-                return
-            self._written = self._loop.create_future()
-            if self._writer is None:
-                self._writer = self._loop.create_task(self._write_all())
-        await asyncio.shield(self._written)
-
-    async def _write_all(self) -> None:
-        try:
-            while self._written is not None:
-                written, self._written = self._written, None
-                try:
-                    await self._write()
-                except TransportError as error:
-                    written.set_exception(error)
-                    written.exception()  # whoever waits may have been cancelled
-                except BaseException:
-                    written.cancel()
-                    raise
-                else:
-                    written.set_result(None)
-        finally:
-            self._writer = None
-            if self._written is not None:
-                self._written.cancel()
-                self._written = None
-
-    async def _write(self) -> None:
-        """Write what has changed; whatever happens to the connection meanwhile, until it is certain."""
-        deadline = self._loop.time() + SEND_TIMEOUT_S
-        while True:
-            parts = [part for part in self.place.parts.values() if part.changed]
-            if not parts:
-                return
-            try:
-                await self._write_parts(parts)
-                if not any(part.changed for part in parts):
-                    return
-            except Disconnected:
-                for part in parts:
-                    part.changed = True
-                if self._loop.time() > deadline or self._closed:
-                    raise
-                await asyncio.sleep(AGAIN_S)
-
-    async def _write_parts(self, parts: Sequence[Part]) -> None:
-        frames = []
-        left = []
-        for part in parts:
-            part.changed = False
-            leaves = part.leaving and not part.out
-            left.append(leaves)
-            record = part.record("" if leaves else self._office.me)
-            key = self._layout.unit(self.topic, self.group, part.number)
-            frames.append(kept(key, record, part.revision))
-        try:
-            answers = await self._api.write(frames, WRITE_S)
-        except BaseException:
-            for part in parts:
-                part.changed = True
-            raise
-        has_left = False
-        for part, leaves, answer in zip(parts, left, answers, strict=True):
-            if answer.error is None:
-                part.revision = answer.seq
-                if leaves and self.place.parts.get(part.number) is part:
-                    self.place.drop(part.number, self._clock.time())
-                    has_left = True
-            elif answer.error.err_code == WRONG_LAST:
-                await self._find_out(part)
-            else:
-                raise Disconnected(f"{self._office.link.place}: {answer.error.description}")
-        if has_left:
-            self._office.link.tell([(self._layout.bell(self.topic, self.group), b"", b"")])
-
-    async def _find_out(self, part: Part) -> None:
-        """A record is not what was written last: after a cut, it may be what was written then; else it is another's."""
-        stored = await self._api.read(self._layout.unit(self.topic, self.group, part.number))
-        unit = None if stored is None else msgspec.json.decode(stored.body, type=Unit)
-        if stored is not None and unit is not None and unit.owner == self._office.me:
-            part.revision, part.changed = stored.sequence, True
-            return
-        part.lost = True
-        self.place.drop(part.number, self._clock.time())
-        self.look_soon()
-
     # --- time ----------------------------------------------------------------------------------------------------
 
     def ring(self) -> None:
@@ -498,7 +403,4 @@ class Station:
                 await self.flush()
             finally:
                 self._closed = True
-                if (
-                    self._writer is not None
-                ):  # there was no time: another station may have these partitions next
-                    self._writer.cancel()
+                self._ledger.stop()  # if there was no time

@@ -24,7 +24,7 @@ from ..._core.message import Message
 from ..._core.ports import Clock, Feed, Recurrence, Start, Subscription, Topology
 from ..._core.topic import check_name, is_reply_address, matches
 from ..._core.url import TransportURL
-from .api import ApiError
+from .answers import ApiError
 from .dead import Dead
 from .facts import facts
 from .feed import GroupFeed, Mailbox
