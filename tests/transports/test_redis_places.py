@@ -34,7 +34,7 @@ from waystation.transports.redis.feed import GroupFeed
 from waystation.transports.redis.limits import TAKE_BYTES_MAX
 
 
-async def test_what_a_dead_member_had_comes_alone(redis_server: Server) -> None:
+async def test_what_a_dead_member_had_comes_by_itself(redis_server: Server) -> None:
     """One of its messages may have killed it: the others must not be blamed when that happens again."""
     url, clock = fresh(redis_server), VirtualClock()
     async with opened(url, clock) as transport:
@@ -42,15 +42,35 @@ async def test_what_a_dead_member_had_comes_alone(redis_server: Server) -> None:
         await send(transport, *sent)
         dying = await transport.open_feed(ORDERS)
         await take(dying, 5)
-        for _ in range(3):  # the first one kills whoever gets it
+        await send(transport, message())
+        for company in (5, 1, 1):  # the first one kills whoever gets it
             await clock.advance(LEASE_S + 0.5)
             dying = await transport.open_feed(ORDERS)
-            assert len(await dying.receive(100)) == 1
+            came = await dying.receive(100)
+            assert ids(came) == [each.id for each in sent[:company]]
+        assert came[0].attempt == 3
         await clock.advance(LEASE_S + 0.5)
         feed = await transport.open_feed(ORDERS)
-        came = await handle(feed, 5)
-        attempts = {delivery.message.id: delivery.attempt for delivery in came}
-        assert attempts == {sent[0].id: 5, **{each.id: 2 for each in sent[1:]}}
+        attempts = [(delivery.message.id, delivery.attempt) for delivery in await handle(feed, 5)]
+        assert attempts == [(sent[0].id, 4), *((each.id, 2) for each in sent[1:])]
+        assert [delivery.attempt for delivery in await handle(feed, 1)] == [1]
+
+
+async def test_a_thousand_suspects_come_a_hundred_at_a_time(redis_server: Server) -> None:
+    """One by one they would stall their group for a while after each death of a process."""
+    url = fresh(redis_server)
+    async with opened(url) as transport:
+        await send(transport, *(message() for _ in range(1000)))
+        dying = await transport.open_feed(ORDERS)
+        await take(dying, 1000)
+        assert isinstance(dying, GroupFeed)
+        await dying.abandon()
+        feed = await transport.open_feed(ORDERS)
+        for _ in range(10):
+            came = await feed.receive(1000)
+            assert {delivery.attempt for delivery in came} == {2}
+            assert len(came) == 100
+            await feed.settle([(delivery, ACCEPT) for delivery in came])
 
 
 async def test_who_holds_something_gets_no_suspect(redis_server: Server) -> None:

@@ -93,6 +93,8 @@ end
 
 -- --- held messages ---
 
+local IN_COMPANY, ALONE = 1, 2
+
 local function let_out(place, name, due)
   if due > now then
     call('ZADD', place.name .. ':due', exact(due), name)
@@ -111,7 +113,8 @@ local function let_out_first(place, key, state)
   let_out(place, name, held.due)
 end
 
--- held: attempts, due, stays (it was tried before, so that a seek does not drop it), suspect (its owner died), key.
+-- held: attempts, due, stays (it was tried before, so that a seek does not drop it), suspect, key. A suspect's owner died,
+-- once (IN_COMPANY: it is taken with others like it) or again since then (ALONE).
 local function enter(place, name, held)
   call('HSET', place.name .. ':held', name, cmsgpack.pack(held))
   if not held.key or not place.ordered then return let_out(place, name, held.due) end
@@ -234,8 +237,10 @@ local function end_lease(place, number, died)
     call('DEL', place.name .. ':let:' .. number)
     for _, name in ipairs(names) do
       local held = cmsgpack.unpack(call('HGET', place.name .. ':held', name))
-      if not died then held.attempts = held.attempts - 1 end
-      held.due, held.suspect = now, died
+      -- An attempt in company may have been cut short by another message: alone it is the same one.
+      if not died or held.suspect == IN_COMPANY then held.attempts = held.attempts - 1 end
+      if died then held.suspect = held.suspect and ALONE or IN_COMPANY end
+      held.due = now
       held.stays = held.stays or held.attempts > 0
       enter(place, name, held)
       leave(place, held.key)
@@ -250,7 +255,7 @@ local function end_lease(place, number, died)
     end
     for index, entry in ipairs(entries) do
       if not done[index - 1] then
-        hold_entry(place, entry[1], entry[2], died and 1 or 0, now, died)
+        hold_entry(place, entry[1], entry[2], died and 1 or 0, now, died and IN_COMPANY)
         leave(place, key_of(entry[2]))
       end
     end

@@ -10,21 +10,28 @@ local group, owner, pattern = ARGV[2], ARGV[3], ARGV[4]
 local room, bytes_room, lease_s = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local busy, turn = ARGV[8] == '1', tonumber(ARGV[9])
 local PASSED_MAX = 5000 -- entries that one call looks at beyond what it takes
+local COMPANY_MAX = 100 -- suspects taken together: a thousand of them take a dozen rounds
 local PRIORITY_TURNS = 10 -- of so many turns one takes the oldest first
 
 local state = ''
 
 local function weigh(fields) bytes_room = bytes_room - #fields[#fields] end
 
+-- Says whether a message that is ready may be taken now. A suspect may have killed who had it: it goes to somebody who has
+-- nothing else, and nothing else goes with it but other suspects, if its owner has died only once.
+local function may_take(taken, stage, suspect)
+  if suspect then state = 'held' end
+  if #taken == 0 then return not (suspect and busy) end
+  return suspect == stage and suspect ~= ALONE and (not suspect or #taken < COMPANY_MAX)
+end
+
+-- Takes what is ready; says whether other messages may go with it.
 local function take_ready(place, taken)
+  local stage
   for _, name in ipairs(call('ZRANGE', place.name .. ':ready', 0, room - 1)) do
-    if bytes_room <= 0 then return false end
     local held = cmsgpack.unpack(call('HGET', place.name .. ':held', name))
-    if held.suspect then
-      -- It may have killed who had it: to somebody who has nothing else, and nothing else with it.
-      state = 'held'
-      if busy or #taken > 0 then return false end
-    end
+    if bytes_room <= 0 or not may_take(taken, stage, held.suspect) then return false end
+    stage = held.suspect
     call('ZREM', place.name .. ':ready', name)
     held.attempts = held.attempts + 1
     call('HSET', place.name .. ':held', name, cmsgpack.pack(held))
@@ -37,9 +44,8 @@ local function take_ready(place, taken)
     taken[#taken + 1] = { held.attempts, name, fields }
     weigh(fields)
     room = room - 1
-    if held.suspect then return false end
   end
-  return true
+  return not stage
 end
 
 local function take_urgent(place, taken)
