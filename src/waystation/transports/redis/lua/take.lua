@@ -17,35 +17,44 @@ local state = ''
 
 local function weigh(fields) bytes_room = bytes_room - #fields[#fields] end
 
--- Says whether a message that is ready may be taken now. A suspect may have killed who had it: it goes to somebody who has
--- nothing else, and nothing else goes with it but other suspects, if its owner has died only once.
-local function may_take(taken, stage, suspect)
-  if suspect then state = 'held' end
-  if #taken == 0 then return not (suspect and busy) end
-  return suspect == stage and suspect ~= ALONE and (not suspect or #taken < COMPANY_MAX)
+-- Chooses among what is ready: the names to take, what is known of each, and whether other messages may go with them. A suspect
+-- may have killed who had it: it goes to somebody who has nothing else, with other suspects whose owner has died only once.
+local function choose(place)
+  local names, known, company, alone = {}, {}, {}, {}
+  for _, name in ipairs(call('ZRANGE', place.name .. ':ready', 0, math.max(room, COMPANY_MAX) - 1)) do
+    local held = cmsgpack.unpack(call('HGET', place.name .. ':held', name))
+    known[name] = held
+    local kind = held.suspect == IN_COMPANY and company or held.suspect and alone or names
+    kind[#kind + 1] = name
+  end
+  if #company + #alone == 0 then return names, known, true end
+  state = 'held'
+  if busy then return {}, known, false end
+  if #company > 1 then return company, known, false end
+  return { company[1] or alone[1] }, known, false
 end
 
 -- Takes what is ready; says whether other messages may go with it.
 local function take_ready(place, taken)
-  local stage
-  for _, name in ipairs(call('ZRANGE', place.name .. ':ready', 0, room - 1)) do
-    local held = cmsgpack.unpack(call('HGET', place.name .. ':held', name))
-    if bytes_room <= 0 or not may_take(taken, stage, held.suspect) then return false end
-    stage = held.suspect
+  local names, known, is_open = choose(place)
+  for i, name in ipairs(names) do
+    if room <= 0 or bytes_room <= 0 or (i > COMPANY_MAX and not is_open) then break end
+    local held = known[name]
     call('ZREM', place.name .. ':ready', name)
     held.attempts = held.attempts + 1
+    if #names == 1 and held.suspect then held.suspect = ALONE end
     call('HSET', place.name .. ':held', name, cmsgpack.pack(held))
     if held.key and place.ordered then
-      local known = load_key(place, held.key)
-      known.owner = owner
-      change_key(place, held.key, known)
+      local key = load_key(place, held.key)
+      key.owner = owner
+      change_key(place, held.key, key)
     end
     local fields = cmsgpack.unpack(call('HGET', place.name .. ':bodies', name))
     taken[#taken + 1] = { held.attempts, name, fields }
     weigh(fields)
     room = room - 1
   end
-  return not stage
+  return is_open and room > 0
 end
 
 local function take_urgent(place, taken)
