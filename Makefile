@@ -10,7 +10,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 HOUSE_RULES := tests/test_architecture.py tests/test_public_api.py tests/test_tidy.py tests/test_docs.py
 ENUMERATIONS := tests/store/test_crash_states.py tests/store/test_failing_disk.py tests/store/test_damaged_files.py \
-    tests/peer/test_cuts.py tests/peer/test_crowds.py
+    tests/peer/test_cuts.py tests/peer/test_crowds.py tests/queueing/test_simulated.py
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -27,13 +27,13 @@ import typer
 from typer.core import TyperArgument
 
 import waystation
-from waystation import Bus
+from waystation import Bus, queueing
 from waystation._core import errors, exitcode, limits
 from waystation._core.capabilities import FACTS, Capabilities
 from waystation.cli.app import build
 from waystation.testing import conformance
 
-from . import matrix, measured, wire
+from . import figures, matrix, measured, models, wire
 
 ROOT = Path(__file__).parent.parent
 
@@ -61,6 +61,12 @@ PAGES: dict[str, tuple[str, ...]] = {
 
 #: Classes that a program is given and does not make.
 GIVEN = {"BlockingBus", "Transaction", "Received", "PendingReply", "Delivery", "Health", "SubscriptionHealth"}
+
+#: The same of `waystation.queueing`: what its functions return.
+RESULTS = {
+    *("Backlog", "Closed", "Course", "Delay", "Drain", "Filling", "Load", "Queue", "Retries", "Scalability"),
+    *("Sizing", "Step", "Stretch", "Throughput", "Transfer", "Trust", "Variation"),
+}
 
 #: Methods that the library's own rooms call.
 INTERNAL = {"send_messages", "takes_from", "end", "abandon"}
@@ -95,12 +101,17 @@ def outdated(root: Path) -> Iterator[tuple[Path, str]]:
         )
         if fresh != text:
             yield file, fresh
+    yield from figures.outdated(root)
 
 
 def generated(name: str) -> str:
     """Return one part as Markdown."""
     if name in PAGES:
         return "\n\n".join(api(getattr(waystation, each)) for each in PAGES[name])
+    if name in {"queueing-functions", "queueing-classes"}:
+        wanted = inspect.isfunction if name == "queueing-functions" else inspect.isclass
+        found = (getattr(queueing, each) for each in queueing.__all__)
+        return "\n\n".join(function_or_class(each) for each in found if wanted(each))
     parts: dict[str, Callable[[], str]] = {
         "limits": limits_table,
         "capabilities": capabilities_table,
@@ -111,6 +122,7 @@ def generated(name: str) -> str:
         "rules": conformance_rules,
         "campaign": measured.campaign,
         "matrix": matrix.table,
+        **models.PARTS,
         **wire.PARTS,
     }
     return parts[name]()
@@ -283,7 +295,7 @@ def api(thing: type) -> str:
         lines += ["", *fields_of_enum(thing)]
     elif issubclass(thing, msgspec.Struct):
         lines += ["", *fields_of(thing)]
-    elif name not in GIVEN and (not issubclass(thing, Exception) or "__init__" in vars(thing)):
+    elif name not in GIVEN | RESULTS and (not issubclass(thing, Exception) or "__init__" in vars(thing)):
         lines += ["", *signature(name, thing)]
     for method, member in members(thing):
         lines += ["", f"### {name}.{method}", ""]
@@ -291,6 +303,21 @@ def api(thing: type) -> str:
             lines += [*signature(method, member), ""]
         lines.append(markdown(inspect.getdoc(member) or ""))
     return "\n".join(lines)
+
+
+def function_or_class(thing: Any) -> str:
+    """A public name of a room without a page of its own for each: a function, or a class that functions return."""
+    if not inspect.isfunction(thing):
+        return api(thing)
+    return "\n".join(
+        [
+            f"## {thing.__name__}",
+            "",
+            *signature(thing.__name__, thing),
+            "",
+            markdown(inspect.getdoc(thing) or ""),
+        ]
+    )
 
 
 def members(thing: type) -> Iterator[tuple[str, Any]]:

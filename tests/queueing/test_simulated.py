@@ -1,6 +1,6 @@
 """The models beside the simulator ciw: what is exact lies within its confidence intervals, what is not lies near.
 
-`make faults` plays twenty-five times as many messages, with intervals that are a fifth as wide.
+`make faults` plays five times as many messages.
 """
 
 import os
@@ -16,11 +16,11 @@ LONG: Final = os.environ.get("WAYSTATION_TIER", "pr") != "pr"
 
 #: Messages of a run, by utilisation: a queue that is nearly always busy remembers for thousands of them.
 CUSTOMERS: Final = {
-    load: count * (25 if LONG else 1) for load, count in ((0.5, 10_000), (0.8, 16_000), (0.95, 100_000))
+    load: count * (5 if LONG else 1) for load, count in ((0.5, 10_000), (0.8, 16_000), (0.95, 100_000))
 }
 
 #: Half of the width that an interval for the mean time may have, as a share of it: a wide one proves nothing.
-WIDEST: Final = {load: width / (4 if LONG else 1) for load, width in ((0.5, 0.4), (0.8, 0.7), (0.95, 0.8))}
+WIDEST: Final = {load: width / (2 if LONG else 1) for load, width in ((0.5, 0.4), (0.8, 0.7), (0.95, 0.8))}
 
 #: How far an approximation may be off the simulated mean time in the system, as a share of it.
 OFF: Final = {0.5: 0.05, 0.8: 0.15, 0.95: 0.35}
