@@ -51,6 +51,16 @@ RESUMING = (
         (SESSIONS + "test_what_cannot_be_written_is_rejected_and_what_follows_is_sent",),
     ),
     Mutant(
+        "peer: a client that was shut out goes on in a session that misses numbers",
+        "_peer/link.py",
+        '                    self._session = b""  # in which numbers would be missing from here on\n',
+        "",
+        (
+            SESSIONS
+            + "test_a_client_that_was_shut_out_begins_anew_and_waits_for_nothing_that_it_has_given_up",
+        ),
+    ),
+    Mutant(
         "peer: what was taken while a client heard nothing is not said",
         "_peer/channel.py",
         "        if self._said < self._next and self._hears():\n            self._say_unsaid()\n",

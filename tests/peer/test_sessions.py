@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from waystation._core.delivery import ACCEPT, Receipt
-from waystation._core.errors import Disconnected, SendRejected
+from waystation._core.errors import Disconnected, SendRejected, SendUnconfirmed
 from waystation._core.inspection import Inspector
 from waystation._core.limits import LEASE_S
 from waystation._core.message import Message
@@ -315,6 +315,33 @@ async def test_a_token_that_is_changed_shuts_clients_out_and_lets_them_in_again_
     assert len(errors) == 1
     assert "token" in errors[0].getMessage()
     assert TOKENS[0] not in caplog.text
+
+
+async def test_a_client_that_was_shut_out_begins_anew_and_waits_for_nothing_that_it_has_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A session that misses a number would wait for it for ever."""
+    monkeypatch.setattr("waystation._peer.link.RECONNECT_DELAY_S_MAX", 0.05)
+    policy = Policy(tokens=TOKENS[:1], resume_s=60.0)
+    async with (
+        serving(policy=policy) as stand,
+        proxied(stand.url) as proxy,
+        client(f"{proxy.url}?token={TOKENS[0]}") as remote,
+    ):
+        await remote.send(batch("m0"))
+        proxy.swallows = {"up"}
+        given_up = asyncio.ensure_future(remote.send(batch("m1")))
+        await until(lambda: len(remote._opened()._ledger), "it was said")
+        stand.server._policy = Policy(tokens=TOKENS[1:], resume_s=60.0)
+        proxy.swallows = set()
+        proxy.cut()
+        (unknown,) = await given_up
+        assert isinstance(unknown, SendUnconfirmed)
+        stand.server._policy = policy
+        async with asyncio.timeout(PATIENCE_S):
+            (outcome,) = await remote.send(batch("m2"))
+        assert isinstance(outcome, Receipt)
+        assert await stored(stand) == ["m0", "m2"]
 
 
 async def test_what_is_under_way_when_a_server_stops_is_finished(tmp_path: Path) -> None:

@@ -297,12 +297,12 @@ class Ledger:
             done(unanswered)
 
     def drop_all(self, error: TransportError) -> None:
-        """Tell all that no answer comes."""
+        """Tell all that no answer comes. What is said next is said in another session."""
         waiting = [*self._said.values(), *self._together, *self._unsaid]
         self._said.clear()
         self._together, self._together_bytes = [], 0
         self._unsaid.clear()
-        self._bytes = 0
+        self._next, self._bytes = 1, 0
         for pending in waiting:
             pending.done(error if pending.seq else SendRejected(f"{error}; nothing was sent"))
 

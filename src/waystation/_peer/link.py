@@ -333,6 +333,7 @@ class Link(Listener):
                 if not refused:
                     expected = isinstance(error, Refused)
                     _log.error("%s: %s", self._place, error, exc_info=None if expected else error)
+                    self._session = b""  # in which numbers would be missing from here on
                     self._drop_all(error if isinstance(error, Refused) else Disconnected(str(error)))
                 self._trouble, refused = str(error), True
                 await asyncio.sleep(_jittered(RECONNECT_DELAY_S_MAX))
