@@ -5,10 +5,11 @@ from __future__ import annotations
 from .asking import ASKING
 from .elsewhere import ELSEWHERE
 from .engine import ENGINE
+from .models import MODELS
 from .peer import PEER
 from .wire import WIRE
 
-MUTANTS = (*ENGINE, *ELSEWHERE, *WIRE, *PEER, *ASKING)
+MUTANTS = (*ENGINE, *ELSEWHERE, *WIRE, *PEER, *ASKING, *MODELS)
 
 #: Known faults, and the names of the mutants that have them here.
 KNOWN: dict[str, tuple[str, ...]] = {
