@@ -44,7 +44,7 @@ PREFIX_CHARS_MAX: Final = 64
 CALLS_COUNT_MAX: Final = 2
 
 #: Messages that gather for the second of them: a flush of the server's costs as much as dozens of messages.
-JOIN_MESSAGES_COUNT: Final = 128
+JOIN_MESSAGES_COUNT: Final = 256
 
 #: Messages that a call must have taken for its owner to count as busy. What comes next is then read outside of scripts,
 #: which costs the server a third, and taken by a call of its own, which costs a way there and back.
