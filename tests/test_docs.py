@@ -23,6 +23,8 @@ from pathlib import Path
 
 import pytest
 
+from waystation._servers.desk import down
+
 ROOT = Path(__file__).parent.parent
 SNIPPET_S = 60
 
@@ -81,7 +83,11 @@ def run(snippet: Snippet, directory: Path) -> None:
     for name, code in snippet.files:
         (directory / name).write_text(code, encoding="utf-8")
     if snippet.language == "console":
-        run_console(snippet.code, directory)
+        try:
+            run_console(snippet.code, directory)
+        finally:  # a reader who is stopped half-way would do that too
+            for file in directory.rglob("waystation-server.json"):
+                down(file.parent)
     elif snippet.word == "file":
         execute(f"{sys.executable} -W error -c 'import {Path(snippet.rest).stem}'", directory)
     else:
