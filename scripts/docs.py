@@ -47,6 +47,10 @@ URLS = {
     "memory://": "memory://",
     "sqlite://": "sqlite:///shop.db",
     "tcp://…?listen": "tcp://127.0.0.1:7400?listen",
+    "amqp://": "amqp://127.0.0.1",
+    "kafka://": "kafka://127.0.0.1",
+    "nats://": "nats://127.0.0.1",
+    "redis://": "redis://127.0.0.1",
 }
 
 #: Sections of an API page: its name in a marker, and what is on it.

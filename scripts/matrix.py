@@ -20,7 +20,7 @@ COLUMNS = {
     "zmq.TestDirect": "`zmq?listen`",
     "zmq.TestServed": "`zmq+tcp`",
     "zmq.TestIpc": "`zmq+ipc`",
-    "rabbitmq.TestRabbitMQ": "`amqp`",
+    "amqp.TestRabbitMQ": "`amqp`",
     "kafka.TestKafka": "`kafka`",
     "nats.TestNats": "`nats`",
     "redis.TestRedis": "`redis`",
