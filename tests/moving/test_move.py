@@ -211,7 +211,7 @@ async def test_two_messages_with_one_dedupe_key_are_both_moved(stand: Stand) -> 
     assert moved.owed == 2
     town = Town(owed={("billing", TOPIC): ["m-1", "m-2"]})
     found = await stand.found("target.db", town)
-    assert found.owed == town.owed
+    assert sorted(found.owed["billing", TOPIC]) == town.owed["billing", TOPIC]
 
 
 async def test_what_comes_meanwhile_is_taken_along(stand: Stand) -> None:
