@@ -202,6 +202,7 @@ class StreamReader:
                 self._again()  # something has been lost on the way
                 return
             self._received, self.last = number, sequence
+            self._alive = self._loop.time()  # a server that is busy sends no heartbeats
             self._asked -= 1
             self._take(sequence, msg)
             if self._asked <= PULL_MESSAGES_MAX // 2:

@@ -186,9 +186,10 @@ class Station:
         Raises:
             TransportError: That could not be found out.
         """
-        parts = [part for part in self.place.parts.values() if part.stamp]
-        firsts = await self._first_new([part.stamp for part in parts])
-        if any(first <= max(part.tops) and not part.lost for part, first in zip(parts, firsts, strict=True)):
+        # As they are now: what comes while the server is asked is newer than what it is asked for.
+        read = [(part, max(part.tops)) for part in self.place.parts.values() if part.stamp]
+        firsts = await self._first_new([part.stamp for part, _ in read])
+        if any(first <= top and not part.lost for (part, top), first in zip(read, firsts, strict=True)):
             _log.warning("%s has lost messages that were there; what has come since is handled", self._stream)
             await self.reload()
 
