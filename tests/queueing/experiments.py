@@ -73,10 +73,18 @@ def rows(experiments: tuple[Experiment, ...], customers: Callable[[float], int])
                 "model": found.model,
                 "utilisation": load,
                 "quantities": {
-                    name: {"model": value, "simulated": interval.mean, "half": interval.half}
+                    name: {
+                        "model": _rounded(value),
+                        "simulated": _rounded(interval.mean),
+                        "half": _rounded(interval.half),
+                    }
                     for name, (value, interval) in pairs.items()
                 },
             }
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}")
 
 
 def main(file: Path) -> None:
@@ -85,8 +93,8 @@ def main(file: Path) -> None:
     for kind, experiments in (("exact", EXACT), ("approximate", APPROXIMATE)):
         for row in rows(experiments, lambda load: {0.5: 100_000, 0.8: 200_000, 0.95: 1_000_000}[load]):
             print(kind, row["queue"], row["utilisation"], row["quantities"]["mean wait"], flush=True)
-            found.append({"kind": kind, **row})
-    file.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            found.append(json.dumps({"kind": kind, **row}, ensure_ascii=False))
+    file.write_text("[\n" + ",\n".join(found) + "\n]\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ def test_retries_amplify_a_load(fails: float, attempts: int, amplification: floa
     assert next(step.shown for step in found.steps()) == f"{amplification:g}"
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1), st.integers(1, 30))
 def test_attempts_are_the_sum_of_those_that_come_to_be(fails: float, attempts: int) -> None:
     by_hand = math.fsum(fails**number for number in range(attempts))
@@ -60,6 +61,7 @@ def test_throughput_is_requests_over_time() -> None:
     assert throughput(0, 4).per_s == 0
 
 
+@settings(deadline=None)
 @given(st.integers(1, 300), st.floats(0, 10), st.floats(0.01, 5), st.integers(1, 20))
 def test_a_closed_system_gives_no_more_than_both_bounds(
     clients: int, think: float, service: float, servers: int

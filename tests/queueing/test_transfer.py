@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from waystation.queueing import Line, ModelError, Overhead, Trust, transfer
@@ -78,6 +78,7 @@ def played(
 times = st.sampled_from([0.0, 0.001, 0.02, 0.3])
 
 
+@settings(deadline=None)
 @given(
     messages=st.integers(1, 400),
     size=st.integers(1, 5000),

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from waystation.queueing import (
@@ -147,6 +147,7 @@ def test_quantities_are_shown_as_people_write_them(value: float, unit: str, text
     assert show(value, unit) == text
 
 
+@settings(deadline=None)
 @given(st.floats(1e-9, 1e12))
 def test_what_is_shown_can_be_read_again(value: float) -> None:
     shown = show(value, "s").replace(",", "")
@@ -157,6 +158,7 @@ def test_what_is_shown_can_be_read_again(value: float) -> None:
         assert parse_rate(rate) == pytest.approx(value, rel=6e-3)
 
 
+@settings(deadline=None)
 @given(st.floats(1e-5, 1e14), st.integers(2, 8))
 def test_digits_are_as_many_as_asked_for_or_more(value: float, count: int) -> None:
     assert float(digits(value, count).replace(",", "")) == pytest.approx(value, rel=10.0 ** (1 - count))

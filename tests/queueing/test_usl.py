@@ -52,6 +52,7 @@ def test_more_than_even_scaling_is_fitted_as_even() -> None:
     assert found.worst_error > 0.1
 
 
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(1, 40), st.floats(1, 1e4)), min_size=4, max_size=12, unique_by=lambda p: p[0]
