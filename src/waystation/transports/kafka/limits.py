@@ -44,6 +44,10 @@ CONFIRMATIONS_S: Final = 0.001
 #: to the library together, so that this is only to let it take up all of that.
 LINGER_MS: Final = 0.5
 
+#: Requests of the producer that one broker may have at once. It works on one of a connection at a time anyway; what is
+#: published meanwhile gathers, as in a group commit.
+REQUESTS_IN_FLIGHT: Final = 1
+
 #: How long the broker holds a fetch that finds nothing, in milliseconds. A partition that is new to a consumer, or was
 #: paused, waits for the fetch that is under way.
 FETCH_WAIT_MS: Final = 100
@@ -51,6 +55,9 @@ FETCH_WAIT_MS: Final = 100
 #: How long handlers may go on with what they have of a partition that somebody else is to get, in seconds. Then it
 #: comes again over there.
 HANDOVER_S: Final = 10.0
+
+#: How long the answer to a commit may take before it is asked for again, in seconds. Twice is as good as once.
+COMMIT_S: Final = 3.0
 
 #: How long to wait before the broker is told again what it did not take, in seconds.
 TELL_AGAIN_S: Final = 1.0
@@ -90,6 +97,10 @@ STATE_PARTITIONS_COUNT: Final = 8
 
 #: Partitions of the topic of replies: a bus reads one, with the replies for all buses that share it.
 REPLY_PARTITIONS_COUNT: Final = 16
+
+#: How long a partition gets them at least, in seconds: a batch that is spread over partitions is as many requests, and
+#: as many flushes.
+KEYLESS_RUN_S: Final = 0.05
 
 #: How long replies are kept, in seconds: longer than anybody waits for one.
 REPLY_RETENTION_S: Final = 600.0

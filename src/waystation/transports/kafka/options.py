@@ -19,6 +19,7 @@ from .limits import (
     PARTITIONS_COUNT_MAX,
     PRODUCER_MESSAGES_MAX,
     RECORD_BYTES_MAX,
+    REQUESTS_IN_FLIGHT,
     SESSION_MS,
 )
 
@@ -80,6 +81,7 @@ class Options:
             "acks": "all",
             "enable.idempotence": True,
             "linger.ms": LINGER_MS,
+            "max.in.flight.requests.per.connection": REQUESTS_IN_FLIGHT,
             "message.timeout.ms": round(SEND_TIMEOUT_S * 1000) - 1500,
             "message.max.bytes": RECORD_BYTES_MAX,
             "queue.buffering.max.messages": PRODUCER_MESSAGES_MAX,

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 from zlib import crc32
@@ -19,12 +20,21 @@ from ..._core.topic import check_name, is_reply_address
 from .broker import Broker
 from .driver import send_failure
 from .ledger import CONFIG
-from .limits import KEYLESS_RUN_MESSAGES_MAX, REPLY_PARTITIONS_COUNT, REPLY_RETENTION_S
+from .limits import KEYLESS_RUN_MESSAGES_MAX, KEYLESS_RUN_S, REPLY_PARTITIONS_COUNT, REPLY_RETENTION_S
 from .records import TOPIC_HEADER, milliseconds, records_of
 from .schedule import row_of
 from .sender import Entry, Outcome, Sender
 
 Done: TypeAlias = Callable[[Sequence[SendOutcome]], None]
+
+
+@dataclass(slots=True)
+class _Turn:
+    """Which partition gets messages without a key, how many more before it is looked at the time, and since when."""
+
+    lane: int
+    left: int = KEYLESS_RUN_MESSAGES_MAX
+    since: float = 0.0
 
 
 class Outbox:
@@ -48,9 +58,8 @@ class Outbox:
         self._clock = clock
         self._made = made
         self._scheduled = scheduled
-        self._turns: dict[
-            str, tuple[int, int]
-        ] = {}  # of messages without a key: a partition, and how many more it gets
+        self._loop = asyncio.get_running_loop()
+        self._turns: dict[str, _Turn] = {}  # by topic
         self._waiting: deque[tuple[Sequence[Message], Done]] = deque()
         self._task: asyncio.Task[None] | None = None
 
@@ -144,12 +153,17 @@ class Outbox:
         return entries
 
     def _turn(self, name: str, partitions: int) -> int:
-        """Return whose turn it is to get a message without a key."""
-        lane, left = self._turns.get(name) or (random.randrange(partitions), KEYLESS_RUN_MESSAGES_MAX)
-        if not left:
-            lane, left = (lane + 1) % partitions, KEYLESS_RUN_MESSAGES_MAX
-        self._turns[name] = lane, left - 1
-        return lane
+        """Return whose turn it is to get a message without a key. What comes together goes together."""
+        turn = self._turns.get(name)
+        if turn is None:
+            turn = self._turns[name] = _Turn(random.randrange(partitions))
+        if not turn.left:
+            now = self._loop.time()
+            if now - turn.since >= KEYLESS_RUN_S:
+                turn.lane, turn.since = (turn.lane + 1) % partitions, now
+            turn.left = KEYLESS_RUN_MESSAGES_MAX
+        turn.left -= 1
+        return turn.lane
 
     def _sent(
         self, messages: Sequence[Message], entries: Sequence[Entry], done: Done, outcome: Outcome

@@ -247,10 +247,16 @@ class Poller:
         consumer.incremental_unassign(partitions)
 
     def _on_commit(self, error: Any, found: Sequence[Any]) -> None:
-        if self._asked:
+        """Tell who asked for it. An answer that never came, to an earlier one, is not waited for any more."""
+        answered = _places_of(found)
+        if not any(_places_of(under_way.wanted) == answered for under_way in self._asked):
+            return  # somebody was told already that it takes too long
+        while self._asked:
             under_way = self._asked.popleft()
-            if under_way.asked is not None:
-                under_way.asked(error, found)
+            if _places_of(under_way.wanted) == answered:
+                if under_way.asked is not None:
+                    under_way.asked(error, found)
+                return
 
     def _on_error(self, error: Any) -> None:
         self._tell(self._owner.arrived, [_Complaint(error)])
@@ -303,6 +309,11 @@ async def end_of(thread: threading.Thread) -> None:
     deadline = loop.time() + LEAVE_S
     while thread.is_alive() and loop.time() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(0.002)
+
+
+def _places_of(offsets: Sequence[Any]) -> list[tuple[str, int, int]]:
+    """Return what a commit is about, to tell it from others."""
+    return sorted((each.topic, each.partition, each.offset) for each in offsets)
 
 
 def _spots(partitions: Sequence[Any]) -> list[Spot]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final, Protocol, overload
 
-from ..._broker.attributes import KAFKA, from_headers, headers_of, seconds, text
+from ..._broker.attributes import KAFKA, from_headers, rfc3339, seconds, text, to_headers
 from ..._core.message import JSON, Message
 from ..._core.run import MessageRun
 
@@ -15,7 +16,13 @@ Header = tuple[str, "str | bytes | None"]
 TOPIC_HEADER: Final = "wstopic"
 
 _EXPIRES = KAFKA.names["expires_at"]
-_KEY = KAFKA.names["key"]
+_ID, _KEY, _TIME = KAFKA.names["id"], KAFKA.names["key"], KAFKA.names["time"]
+
+#: Fields that most messages do not have, beside `headers`.
+_RARE = (
+    "correlation_id", "causation_id", "reply_to", "expires_at", "deliver_at", "priority", "dedupe_key", "traceparent",
+    "failure",
+)  # fmt: skip
 _CONTENT_TYPE = "content-type"
 
 
@@ -124,12 +131,31 @@ def message_of(raw: Fetched, topic: str, *, key: str | None = None) -> Message:
 
 def records_of(messages: Sequence[Message]) -> list[list[Header]]:
     """Return the headers of each message of a batch. The key is not among them: it has a place of its own."""
-    found = headers_of(messages, KAFKA)
-    for headers in found:
+    if isinstance(messages, MessageRun):
+        shared = to_headers(messages.shared, KAFKA)
+        del shared[_ID]
+        shared.pop(_KEY, None)
+        common = [(_TIME, shared.pop(_TIME)), *shared.items()]
+        return [[(_ID, each), *common] for each in messages.ids]
+    return [_headers_of(message) for message in messages]
+
+
+def _headers_of(message: Message) -> list[Header]:
+    """As `to_headers`; of a message with nothing but a body only what is its own is written anew."""
+    if message.headers or any(map(message.__getattribute__, _RARE)):
+        headers = to_headers(message, KAFKA)
         headers.pop(_KEY, None)
-    return [list(headers.items()) for headers in found]
+        return list(headers.items())
+    own = ((_ID, message.id), (_TIME, rfc3339(message.time)))
+    return [*own, *_common(message.topic, message.type, message.source, message.content_type)]
+
+
+@lru_cache(maxsize=1024)
+def _common(topic: str, kind: str, source: str, content_type: str) -> tuple[Header, ...]:
+    blank = Message("", topic, b"", type=kind, source=source, content_type=content_type)
+    return tuple(each for each in to_headers(blank, KAFKA).items() if each[0] not in (_ID, _TIME))
 
 
 def milliseconds(unix_s: float) -> int:
     """Return a time as the broker keeps it; what it does not take is its own."""
-    return max(0, round(unix_s * 1000))
+    return int(unix_s * 1000 + 0.5) if unix_s > 0 else 0

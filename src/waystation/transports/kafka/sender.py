@@ -173,13 +173,15 @@ class Sender:
 
     def _look(self) -> None:
         self._timer = None
-        for producer in self._retired:
-            producer.purge(blocking=False)
-            producer.poll(0)
-        if self._producer is not None:
-            self._producer.poll(0)
-        if self._under_way:
-            self._watch()
+        try:
+            for producer in self._retired:
+                producer.purge(blocking=False)
+                producer.poll(0)
+            if self._producer is not None:
+                self._producer.poll(0)
+        finally:
+            if self._under_way:
+                self._watch()
 
     def _complained(self, error: Any) -> None:
         """The producer cannot go on; what is under way is reported by itself, the next record gets a new one."""

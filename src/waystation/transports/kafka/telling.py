@@ -16,7 +16,7 @@ from .broker import Broker, Spot
 from .driver import kafka_error, name_of, send_failure, sentence, translate
 from .ledger import CONFIG, Ledger, give_back, take_wishes
 from .letters import letter_of
-from .limits import HANDOVER_S, STATE_PARTITIONS_COUNT, TELL_AGAIN_S
+from .limits import COMMIT_S, STATE_PARTITIONS_COUNT, TELL_AGAIN_S
 from .marks import Mark
 from .place import Letter, Place
 from .poller import Poller
@@ -233,10 +233,10 @@ class Teller:
 
         try:
             self.poller.commit(marks, done)
-            async with asyncio.timeout(HANDOVER_S + 5.0):
+            async with asyncio.timeout(COMMIT_S):
                 await answer
         except TimeoutError:
-            raise Disconnected(f"group {self._group!r}: the broker does not answer a commit") from None
+            raise _Moving(f"group {self._group!r}: the broker does not answer a commit") from None
         except RuntimeError as error:
             raise Disconnected(f"group {self._group!r} was left: {error}") from error
         except Exception as error:

@@ -15,7 +15,7 @@ import msgspec
 
 from ..._core.capabilities import Capabilities
 from ..._core.delivery import Durability, SendOutcome
-from ..._core.errors import ConfigurationError, Disconnected, SendRejected, TransportError
+from ..._core.errors import ConfigurationError, TransportError
 from ..._core.limits import TEMPORARY_GROUP_LEASE_S
 from ..._core.message import Message
 from ..._core.ports import Clock, Feed, Subscription, Timer, Topology
@@ -46,7 +46,7 @@ from .looking import Looker
 from .member import Member
 from .names import Names
 from .options import Options, read_options
-from .outbox import Done, Outbox, check_topics
+from .outbox import Outbox, check_topics
 from .positions import positions
 from .records import TOPIC_HEADER, Fetched, message_of
 from .schedule import Mover
@@ -84,9 +84,11 @@ def transport(url: TransportURL, *, clock: Clock) -> KafkaTransport:
 
 
 class KafkaTransport(Inspecting):
-    """Topics, groups and deliveries on a Kafka cluster; for one event loop."""
+    """Topics, groups and deliveries on a Kafka cluster; for one event loop.
 
-    posts_here = False
+    It does not post: what is published while a batch is on its way is the next one, and the fewer requests and flushes
+    there are, the more messages pass.
+    """
 
     def __init__(self, options: Options, *, clock: Clock) -> None:
         self.clock = clock
@@ -168,18 +170,6 @@ class KafkaTransport(Inspecting):
         self._closed()
 
     # --- sending ---------------------------------------------------------------------------------------------
-
-    def post(self, messages: Sequence[Message], done: Done, /) -> None:
-        """Begin to send; see `Posting`."""
-        try:
-            self._check_open()
-            check_topics(messages)
-        except Disconnected as error:
-            done([error] * len(messages))
-        except ConfigurationError as error:
-            done([SendRejected(str(error))] * len(messages))
-        else:
-            self._outbox.post(messages, done)
 
     async def send(self, messages: Sequence[Message], /) -> Sequence[SendOutcome]:
         """Send messages.
