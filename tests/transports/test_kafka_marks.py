@@ -74,11 +74,6 @@ def test_a_range_that_nobody_can_have_written_is_not_walked() -> None:
     assert read(7, text) == Mark(floor=7)
 
 
-def test_how_often_a_message_was_begun() -> None:
-    mark = Mark(floor=10, claimed=40, suspects=20, alone=(12, 5))
-    assert [mark.attempts(offset) for offset in (11, 12, 19, 20, 39, 40)] == [2, 5, 2, 1, 1, 0]
-
-
 @given(st.sets(st.integers(10, 49)))
 def test_gaps_are_what_is_not_there(offsets: set[int]) -> None:
     found = [each for first, past in gaps(sorted(offsets), 10, 50) for each in range(first, past)]

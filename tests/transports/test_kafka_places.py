@@ -131,7 +131,7 @@ def test_after_two_crashes_each_is_alone() -> None:
     place = place_with(6, mark=mark, end=4)
     assert [each.attempt for each in place.take(ME, 9, 0.0)] == [2, 2, 2, 2, 1, 1]
     mark = told(place)
-    assert (mark.suspects, mark.attempts(5)) == (4, 1)
+    assert (mark.suspects, mark.claimed) == (4, 6 + CLAIM_AHEAD_OFFSETS)
     place = place_with(6, mark=mark, end=6)
     (first,) = place.take(ME, 9, 0.0)
     assert (first.index, first.attempt) == (0, 3)

@@ -231,11 +231,6 @@ class Broker:
         durability = durability_of(facts.replicas, config)
         self.known[name] = TopicFacts(name, facts.partitions, facts.replicas, durability)
 
-    async def judged(self, name: str) -> TopicFacts:
-        """Return what is known of a topic that exists, its durability too."""
-        await self._judge(name)
-        return self.known[name]
-
     def _describe(self, kind: str, name: str) -> dict[str, str]:
         admin = load_admin()
         resource = admin.ConfigResource(admin.ResourceType[kind], name)

@@ -48,14 +48,6 @@ class Mark:
     state_from: int = -1
     owner: str = ""
 
-    def attempts(self, offset: int) -> int:
-        """Return how often a message that is not settled was begun."""
-        if self.alone is not None and self.alone[0] == offset:
-            return self.alone[1]
-        if offset < self.suspects:
-            return 2
-        return 1 if offset < self.claimed else 0
-
 
 def gaps(offsets: Iterable[int], first: int, past: int) -> Iterator[tuple[int, int]]:
     """Yield the ranges between offsets, which are in order, from `first` up to `past`."""
