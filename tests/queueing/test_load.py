@@ -131,7 +131,9 @@ def test_a_sizing_is_the_smallest_number_that_keeps_the_wish(load: float, wish: 
         wish = "p50<1s"  # what varies less has its median nearer to its mean
     found = servers_for(wish, load, 1.0, service_cv2=cv2)
     assert found.wish.kept(found.reached_s)
-    if found.servers > math.floor(load) + 1:
+    if (
+        found.servers > math.floor(load * (1 + 2e-9)) + 1
+    ):  # as good as as many as there is work for is too few
         assert found.fewer is not None
         assert found.fewer_s is not None
         assert found.fewer.servers == found.servers - 1
