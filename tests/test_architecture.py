@@ -39,7 +39,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_moving": {"_core", "_runtime"},
     "bench": {"", "_core", "_servers", "transports"},
     "demo": {"", "_core"},
-    "cli": {"", "_core", "transports", "queueing", "observe", "bench", "demo", "testing", "_servers", "_moving"},
+    "cli": {
+        "",
+        "_core",
+        "transports",
+        "queueing",
+        "observe",
+        "bench",
+        "demo",
+        "testing",
+        "_servers",
+        "_moving",
+    },
 }
 
 #: Other people's libraries, by room. Drivers come through `import_driver`, when a transport opens.
@@ -58,7 +69,17 @@ MAY_USE: dict[str, set[str]] = {
     "testing": {"hypothesis", "msgspec", "pytest"},
     "bench": {
         *("apsw", "msgspec", "rich", "uvloop"),
-        *("aiormq", "celery", "confluent_kafka", "fast_depends", "faststream", "grpc", "kombu", "nats", "redis"),
+        *(
+            "aiormq",
+            "celery",
+            "confluent_kafka",
+            "fast_depends",
+            "faststream",
+            "grpc",
+            "kombu",
+            "nats",
+            "redis",
+        ),
         *("tornado", "zmq"),
     },
     "demo": {"msgspec", "rich"},

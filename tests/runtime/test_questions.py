@@ -115,7 +115,7 @@ async def test_what_waits_for_a_responder_when_he_is_paused_is_given_back_and_an
             await t.ask(n)
         t.may_answer.clear()
         asking = [t.ask(n) for n in range(100, 105)]
-        await until(lambda: t.asked[100])
+        await until(lambda: t.asked[100] > 0)
         held = consumers(t.bus)[0].counters.in_flight
         assert held > 1
         t.bus.pause(t.handler)
@@ -175,7 +175,7 @@ async def test_what_a_draining_responder_has_not_begun_waits_for_the_next() -> N
                 await t.ask(n)
             t.may_answer.clear()
             asking = [t.ask(n) for n in range(100, 105)]
-            await until(lambda: t.asked[100])
+            await until(lambda: t.asked[100] > 0)
             (consumer,) = consumers(t.bus)
             draining = asyncio.ensure_future(t.bus.drain(10))
             await until(lambda: consumer.counters.in_flight == 1)
@@ -204,7 +204,7 @@ async def test_a_responder_that_drains_begins_nothing_more() -> None:
             await t.ask(n)
         t.may_answer.clear()
         last = t.ask(100)
-        await until(lambda: t.asked[100])
+        await until(lambda: t.asked[100] > 0)
         draining = asyncio.ensure_future(t.bus.drain(10))
         await _turns()
         late = t.ask(200)
@@ -225,7 +225,7 @@ async def test_a_feed_that_is_replaced_while_a_question_is_handled_goes_on_settl
     async with talk(concurrency=4) as t:
         t.may_answer.clear()
         asking = t.ask(1)
-        await until(lambda: t.asked[1])
+        await until(lambda: t.asked[1] > 0)
         consumer = consumers(t.bus)[0]
         before = consumer.sight().feed
         await consumer.resubscribe("the test says so")
@@ -263,7 +263,7 @@ async def test_a_question_that_nobody_waits_for_any_more_is_not_handled() -> Non
         t.may_answer.clear()
         first = t.ask(100)
         late = asyncio.ensure_future(t.bus.request(quotes, Order(101), timeout=1))
-        await until(lambda: t.asked[100])
+        await until(lambda: t.asked[100] > 0)
         await t.clock.advance(2)
         with pytest.raises(RequestTimeout):
             await late
@@ -280,7 +280,7 @@ async def test_cancelled_requests_leave_nothing_with_their_responder() -> None:
             await t.ask(n)
         t.may_answer.clear()
         asking = [t.ask(n) for n in range(100, 110)]
-        await until(lambda: t.asked[100])
+        await until(lambda: t.asked[100] > 0)
         for each in asking:
             each.cancel()
         await asyncio.wait(asking)

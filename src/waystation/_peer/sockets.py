@@ -66,7 +66,9 @@ def why_not_listening(error: OSError) -> str:
     """Return why nobody can listen somewhere, for an operator."""
     if error.errno == errno.EADDRINUSE:
         return "the address is in use; another server may be running there"
-    nowhere = error.errno is None and str(error).startswith("could not bind on any")  # asyncio, from Python 3.13 on
+    nowhere = error.errno is None and str(error).startswith(
+        "could not bind on any"
+    )  # asyncio, from Python 3.13 on
     if error.errno == errno.EADDRNOTAVAIL or nowhere:
         return "it is not an address of this machine"
     if error.errno == errno.EACCES:
