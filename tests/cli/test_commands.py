@@ -391,7 +391,7 @@ def test_doctor_tells_versions_capabilities_and_what_it_found(shop: Shop) -> Non
         (["schedule", "list", URL, "--topic", "orders..x"], "is not a topic name"),
         (["dead", "show", URL, "first"], "'first' is not the number of a dead letter"),
         (["dead", "retry", URL], "use --all"),
-        (["bench", "kafka"], "no group 'kafka'"),
+        (["bench", "mqtt"], "no group 'mqtt'"),
     ],
 )
 def test_wrong_usage_is_one_red_sentence_and_status_2(
