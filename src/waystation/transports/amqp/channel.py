@@ -117,8 +117,12 @@ class Channel:
         What a queue had given to the channel by then comes after the answer, and before the next one.
         """
         await self.ask(self.connection.commands.Basic.Cancel(consumer, False))
-        await self.limit(self._prefetch)
+        await self.barrier()
         self._consumers.pop(consumer, None)
+
+    async def barrier(self) -> None:
+        """Wait until the server has heard everything that was said before."""
+        await self.limit(self._prefetch)
 
     async def limit(self, prefetch: int) -> None:
         """Let each consumer that is made from now on have so many unsettled deliveries; 0: any number."""

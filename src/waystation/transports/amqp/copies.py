@@ -27,9 +27,10 @@ def again(
     queue, copy = line.again, ""
     if level:
         extra[binding.SUSPECT] = str(level)
+    if line.keyed or level:
+        copy = extra[binding.COPY] = secrets.token_urlsafe(9)
     if line.keyed:
-        copy = secrets.token_urlsafe(9)
-        extra |= {binding.POSITION: str(held.position), binding.COPY: copy}
+        extra[binding.POSITION] = str(held.position)
     if due > wall:
         extra[binding.DUE] = repr(due)
         if not line.keyed:

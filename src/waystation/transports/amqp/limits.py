@@ -59,5 +59,8 @@ LOCK_S: Final = 10.0
 #: Messages whose holder has vanished that are handed out together: one of them may have been the reason.
 SUSPECTS_MESSAGES_MAX: Final = 100
 
+#: How long those that follow wait for suspects that do not come back, since another process has them, in seconds.
+SUSPECTS_AWAY_S: Final = 1.0
+
 #: How often a member of a group looks whether it owns its share of the partitions, in seconds.
 DEAL_LOOK_S: Final = 0.5

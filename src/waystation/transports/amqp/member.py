@@ -9,10 +9,12 @@ the server's to deal again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
+from ..._broker.attributes import text
 from ..._core.delivery import Accept, Delivery, Retry, Settlement
 from ..._core.errors import Disconnected, SettlementLost, TransportError
 from ..._core.ports import Clock
@@ -24,12 +26,12 @@ from .copies import again, dead
 from .deal import Deal
 from .driver import Closed
 from .groups import Group
-from .limits import PREFETCH_MESSAGES_MAX, PREFETCH_MESSAGES_MIN, SUSPECTS_MESSAGES_MAX
+from .limits import PREFETCH_MESSAGES_MAX, PREFETCH_MESSAGES_MIN, SUSPECTS_AWAY_S, SUSPECTS_MESSAGES_MAX
 from .lines import Source, ready
 from .names import Names
 from .place import Ended, Held, Place
 from .sender import Parcel, Sender
-from .suspicion import ALONE, Standing
+from .suspicion import Standing
 
 _log = logging.getLogger("waystation.amqp")
 
@@ -65,7 +67,8 @@ class Member:
         self._window = PREFETCH_MESSAGES_MIN
         self._resizing: asyncio.Task[None] | None = None
         self._deal: Deal | None = None
-        self._clearing = False
+        self._clearing: asyncio.Task[None] | None = None
+        self._progress = asyncio.Event()
         self._unbegun: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -179,7 +182,7 @@ class Member:
         if headers and (binding.ATTEMPTS in headers or binding.vanished(headers)):
             standing = self.standing_of(message.id, headers)
             held.attempts, held.level, held.doubted = standing.attempts, standing.level, standing.doubted
-            self.place.arrive(held, 0.0, again=True)
+            self.place.arrive(held, 0.0, again=True, copy=text(headers.get(binding.COPY, "")))
         else:
             self.place.arrive(held, 0.0)
         self.place.wake()
@@ -191,30 +194,46 @@ class Member:
         return binding.standing_of(headers, forgiven=forgiven)
 
     def look_at_suspects(self) -> None:
-        """Publish anew what must be before it can be handed out."""
-        if self.place.doubted and not self._clearing:
-            self._clearing = True
-            self.start(self._clear())
+        """See to it that what must be is published anew, before it is handed out."""
+        self._progress.set()
+        if self.place.doubted and self._clearing is None:
+            self._clearing = self.start(self._clear())
 
     async def _clear(self) -> None:
+        """Publish suspects anew, the next ones when those before are done with; or somebody else has them."""
         try:
-            while chosen := self.place.company(SUSPECTS_MESSAGES_MAX):
-                wall = self._keeper.clock.time()
-                parcels = []
-                for held in chosen:
-                    parcel, copy = again(
-                        held, held.source.line, self._keeper.names,
-                        attempts=held.attempts, due=held.due, wall=wall, level=held.level,
-                    )  # fmt: skip
-                    parcels.append(parcel)
-                    if held.sequence is not None:
-                        self.place.expect(copy, held.sequence)
-                await self.sender.sent(parcels)
-                self._ack(chosen)
-                if any(held.level >= ALONE for held in chosen):
-                    return
+            while self.place.doubted:
+                self._progress.clear()
+                if chosen := self.place.company(SUSPECTS_MESSAGES_MAX):
+                    await self._publish_suspects(chosen)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(SUSPECTS_AWAY_S):
+                        await self._progress.wait()
+                    continue
+                self.place.cleared.clear()
         finally:
-            self._clearing = False
+            self._clearing = None
+
+    async def _publish_suspects(self, chosen: Sequence[Held]) -> None:
+        wall, place = self._keeper.clock.time(), self.place
+        parcels, copies = [], []
+        for held in chosen:
+            parcel, copy = again(
+                held, held.source.line, self._keeper.names,
+                attempts=held.attempts, due=held.due, wall=wall, level=held.level,
+            )  # fmt: skip
+            parcels.append(parcel)
+            copies.append(copy)
+            if held.sequence is not None:
+                place.expect(copy, held.sequence)
+        place.cleared.update(copies)
+        place.bar(copies)
+        await self.sender.sent(parcels)
+        self._ack(chosen)
+        for source in {held.source for held in chosen}:
+            await source.channel.barrier()
+        place.unbar(copies, self._keeper.clock.time())
+        place.wake()
 
     def ring(self) -> None:
         """Have the transport look when the next waiting message is due, or the next lease ends."""
@@ -261,6 +280,7 @@ class Member:
             if self._deal is not None:
                 self._deal.settled()
             self.ring()
+            self.look_at_suspects()
             if self.place.has_ready:
                 self.place.wake()
         if lost:

@@ -107,6 +107,8 @@ class Place:
         self.leases: dict[Lease, None] = {}
         self.held: dict[int, Held] = {}
         self.doubted: deque[Held] = deque()  # let out, and to be published anew before they are handed out
+        self._barred: dict[str, Held | None] = {}
+        self.cleared: set[str] = set()  # copies of suspects that may be handed out, and are on their way here
         self.solitary: Held | None = None  # with a receiver, which gets nothing else meanwhile
         self._numbers = itertools.count(1)
         self._fresh: deque[Held] = deque()
@@ -127,6 +129,10 @@ class Place:
             again: Whether it was tried, or taken, before: then it goes before what is fresh.
             copy: Which copy it is.
         """
+        if copy in self._barred:
+            self._barred[copy] = held
+            return
+        self.cleared.discard(copy)
         held.number = next(self._numbers)
         if held.sequence is None:
             held.position = held.number
@@ -142,6 +148,20 @@ class Place:
     def expect(self, copy: str, sequence: tuple[str, str]) -> None:
         """Let what was retried hold its key back until its copy has come back."""
         self._expected[copy] = sequence
+
+    def bar(self, copies: Iterable[str]) -> None:
+        """Let copies that come wait at the door: what they are copies of must be settled first.
+
+        Else a message that kills its process would be two after each death.
+        """
+        self._barred.update(dict.fromkeys(copies))
+
+    def unbar(self, copies: Iterable[str], now: float) -> None:
+        """Let copies in that have come."""
+        for copy in copies:
+            held = self._barred.pop(copy, None)
+            if held is not None:
+                self.arrive(held, now, again=True, copy=copy)
 
     # --- taking ------------------------------------------------------------------------------------------------
 
@@ -185,7 +205,7 @@ class Place:
         Nothing, while others that were taken out before are here.
         """
         self.doubted = deque(held for held in self.doubted if held.number in self.held)
-        if not self.doubted or any(held.level and not held.doubted for held in self.held.values()):
+        if self.cleared or any(held.level and not held.doubted for held in self.held.values()):
             return []
         solitary = [held for held in self.doubted if held.level >= ALONE][:1]
         chosen = [held for held in self.doubted if held.level < ALONE][:size_max] or solitary
@@ -282,6 +302,8 @@ class Place:
         self.leases.clear()
         self.held.clear()
         self.doubted.clear()
+        self.cleared.clear()
+        self._barred.clear()
         self.solitary = None
         self._fresh.clear()
         self._ready.clear()
