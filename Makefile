@@ -31,7 +31,7 @@ test: .venv/tools ## the whole test suite (ARGS="-k retry" for a part)
 	$(BIN)/python -m pytest $(ARGS)
 
 conformance: .venv/tools ## what every transport keeps of the contract, for docs/transports.md (ARGS="-k redis" for one)
-	$(BIN)/python -m pytest tests/conformance --matrix docs/measured/conformance.json $(ARGS)
+	WAYSTATION_TIER=faults $(BIN)/python -m pytest tests/conformance --matrix docs/measured/conformance.json $(ARGS)
 
 faults: .venv/tools ## kill processes, cut the power and fill disks for half an hour (ARGS="--report FILE")
 	$(BIN)/python -m tests.faults --tier faults $(ARGS)
