@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ..._core.errors import Disconnected
 from . import frames
 from .driver import Closed
 from .limits import ANSWER_S
@@ -61,6 +62,7 @@ class Channel:
         self.on_confirm: Callable[..., None] = lambda *_, **__: None
         self.on_return: Callable[[dict[str, Any]], None] = lambda _: None
         self.on_cancel: Callable[[str], None] = lambda _: None
+        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._consumers: dict[str, OnArrival] = {}
         #: What is asked and not answered: the names of what answers it, and the answer to come.
         self._calls: deque[tuple[Sequence[str], asyncio.Future[Any]]] = deque()
@@ -104,6 +106,11 @@ class Channel:
         )
         return name
 
+    @property
+    def consumers(self) -> list[str]:
+        """The names of those to whom deliveries go."""
+        return list(self._consumers)
+
     def name_consumer(self, on_arrival: OnArrival) -> str:
         """Return a name under which deliveries go to a function."""
         self._names += 1
@@ -111,14 +118,16 @@ class Channel:
         self._consumers[name] = on_arrival
         return name
 
-    async def cancel(self, consumer: str) -> None:
-        """Let the server deliver no more to a consumer. What it has delivered stays so.
+    async def cancel(self, *consumers: str) -> None:
+        """Let the server deliver no more to some consumers. What it has delivered stays so.
 
         What a queue had given to the channel by then comes after the answer, and before the next one.
         """
-        await self.ask(self.connection.commands.Basic.Cancel(consumer, False))
+        for consumer in consumers:
+            await self.ask(self.connection.commands.Basic.Cancel(consumer, False))
         await self.barrier()
-        self._consumers.pop(consumer, None)
+        for consumer in consumers:
+            self._consumers.pop(consumer, None)
 
     async def barrier(self) -> None:
         """Wait until the server has heard everything that was said before."""
@@ -144,17 +153,21 @@ class Channel:
             self.connection.write(data)
 
     async def close(self) -> None:
-        """End it. What it holds unsettled goes back to its queues, in order."""
+        """End it. What it holds unsettled goes back to its queues, in order. Cancelling ends it all the same."""
         if self.ended is not None:
             return
         try:
-            await self.ask(self.connection.commands.Channel.Close(200, "", 0, 0))
-        except (Exception, asyncio.CancelledError):
-            self.connection.drop()
-            raise
-        finally:
+            async with asyncio.timeout(ANSWER_S):
+                await asyncio.shield(self.hang_up())
+        except TimeoutError:
+            self.connection.drop(Disconnected("the server does not close a channel"))
+
+    def hang_up(self) -> asyncio.Future[None]:
+        """End it without waiting; what is returned ends when the server has heard of it."""
+        if self.ended is None:
+            self.connection.say(self.connection.commands.Channel.Close(200, "", 0, 0), self.number)
             self.end(Closed(200, "closed"), by_itself=False)
-            self.connection.forget(self)
+        return self._closed
 
     # --- hearing -----------------------------------------------------------------------------------------------
 
@@ -169,8 +182,10 @@ class Channel:
         elif method == _CHANNEL_CLOSE:
             said = self.connection.read(frame)
             self.connection.say(self.connection.commands.Channel.CloseOk(), self.number)
-            self.connection.forget(self)
+            self.gone()
             self.end(Closed(said.reply_code, said.reply_text))
+        elif method == _CHANNEL_CLOSED:
+            self.gone()
         elif method == _BASIC_CANCEL:
             said = self.connection.read(frame)
             self._consumers.pop(said.consumer_tag, None)
@@ -221,6 +236,12 @@ class Channel:
         on_arrival = self._consumers.get(consumer)
         if on_arrival is not None:  # else it was cancelled; what came too late goes back with the channel
             on_arrival(Arrival(self, tag, redelivered, exchange, routing_key, properties, body))
+
+    def gone(self) -> None:
+        """The server knows nothing of it any more; its number may be used again."""
+        self.connection.forget(self)
+        if not self._closed.done():
+            self._closed.set_result(None)
 
     def end(self, error: Exception, *, by_itself: bool = True) -> None:
         """The channel is over: every call fails, nothing more is heard."""

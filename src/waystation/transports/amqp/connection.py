@@ -80,7 +80,11 @@ class Connection(asyncio.Protocol):
         else:
             raise Disconnected(f"all {self._channels_max} channels of this connection are in use")
         channel = self._channels[number] = Channel(self, number)
-        await channel.ask(self.commands.Channel.Open())
+        try:
+            await channel.ask(self.commands.Channel.Open())
+        except BaseException:
+            channel.hang_up()
+            raise
         return channel
 
     def forget(self, channel: Channel) -> None:
@@ -117,6 +121,7 @@ class Connection(asyncio.Protocol):
         channels, self._channels = self._channels, {}
         for channel in channels.values():
             channel.end(error)
+            channel.gone()
         self.on_end(error)
 
     # --- speaking ----------------------------------------------------------------------------------------------

@@ -30,16 +30,16 @@ class Deal:
     def __init__(self, member: Member, tokens: Channel) -> None:
         self._member = member
         self._group = member.group
-        self._tokens = tokens
+        self.channel = tokens
         self._owned: dict[int, tuple[Partition, int]] = {}  # with their tokens' tags
         self._leaving: set[Partition] = set()
 
     async def run(self) -> None:
         """Own this member's share, as long as the connection lasts."""
-        tokens, group = self._tokens, self._group
+        tokens, group = self.channel, self._group
         members, extra, left = 0, 0, 0
         while True:
-            count = max(1, (await tokens.look(group.line().fresh)).consumer_count)
+            count = max(1, (await tokens.look(group.line().again)).consumer_count)
             waiting = (await tokens.look(group.tokens)).message_count
             if count != members:
                 members, extra, left = count, 0, 0
@@ -51,28 +51,30 @@ class Deal:
             share = math.ceil(group.partitions / members) + extra
             if waiting and len(self._owned) < share:
                 await self._acquire(share - len(self._owned))
-            for number in list(self._owned)[share:]:
+            settled = [number for number, (partition, _) in self._owned.items() if partition.is_acquired]
+            for number in settled[: max(0, len(self._owned) - share)]:
                 self._member.start(self._release(number))
             await asyncio.sleep(DEAL_LOOK_S)
 
     async def _acquire(self, count: int) -> None:
-        begun = []
         for _ in range(count):
-            token = await self._tokens.get(self._group.tokens)
+            token = await self.channel.get(self._group.tokens)
             if token is None:
-                break
+                return
             number = int(binding.note(token) or 0)
+            if number in self._owned:  # there were two of it, as somebody died while he made them
+                self.channel.write(frames.ack(self.channel.number, token.tag, multiple=False))
+                continue
             partition = Partition(self._member, self._group.line(number))
             self._owned[number] = partition, token.tag
-            begun.append(partition)
-        await asyncio.gather(*(partition.acquire(self._tokens.connection) for partition in begun))
+            self._member.start(partition.acquire(self.channel.connection))
 
     async def _release(self, number: int) -> None:
         partition, tag = self._owned.pop(number)
         self._leaving.add(partition)
         await partition.release()
         self._leaving.discard(partition)
-        self._tokens.write(frames.nack(self._tokens.number, tag, multiple=False))
+        self.channel.write(frames.nack(self.channel.number, tag, multiple=False))
 
     async def leave(self) -> None:
         """Give everything up; nothing of it is with a handler.
@@ -83,7 +85,11 @@ class Deal:
         """
         for partition in self._all():
             await partition.leave()
-        await self._tokens.close()
+        await self.channel.close()
+
+    def hang_up(self) -> None:
+        """End it without waiting."""
+        self.channel.hang_up()
 
     def down(self) -> None:
         """The connection has ended."""

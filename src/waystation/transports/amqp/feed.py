@@ -159,8 +159,12 @@ class Mailbox:
         """
         channel = await connection.channel()
         channel.on_end = connection.drop
-        await channel.ask(connection.commands.Queue.Declare(0, self._queue, False, False, True, True))
-        await channel.consume(self._queue, self._came, no_ack=True)
+        try:
+            await channel.ask(connection.commands.Queue.Declare(0, self._queue, False, False, True, True))
+            await channel.consume(self._queue, self._came, no_ack=True)
+        except BaseException:
+            channel.hang_up()  # else what comes would be divided between this and whoever tries again
+            raise
         self._connection = connection
 
     def down(self, error: Exception, /) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from .channel import Channel
@@ -44,3 +45,19 @@ async def ready(channel: Channel, *queues: str) -> int:
     for _ in range(2):
         found = [await channel.look(queue) for queue in queues]
     return sum(each.message_count for each in found)
+
+
+async def quiet(source: Source, queue: str, limit: int) -> None:
+    """Wait until the server has nothing on its way here from a queue, so that a consumer can be cancelled.
+
+    What reaches a channel after its consumer was cancelled is given back by the server itself, as if this process had
+    vanished. Nothing is on its way if the queue has nothing ready, or what is unsettled here is all that may be.
+    """
+    for _ in range(_QUIET_LOOKS_COUNT):
+        if len(source.holds) >= limit or not await ready(source.channel, queue):
+            return
+        await asyncio.sleep(_QUIET_S)
+
+
+#: How often and how soon that is looked at; in vain, if others take what there is: then there is nothing on its way.
+_QUIET_LOOKS_COUNT, _QUIET_S = 100, 0.002

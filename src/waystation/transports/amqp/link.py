@@ -90,6 +90,9 @@ class Link:
             except TimeoutError as error:
                 connection.drop(Disconnected(f"{self.options.shown} does not answer"))
                 raise Disconnected(f"{self.options.shown} does not answer") from error
+            if connection.ended is not None:
+                part.down(connection.ended)
+                raise connection.ended
             self._parts.append(part)
 
     def remove(self, part: Part) -> None:

@@ -14,23 +14,22 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
-from ..._broker.attributes import text
 from ..._core.delivery import Accept, Delivery, Retry, Settlement
 from ..._core.errors import Disconnected, SettlementLost, TransportError
 from ..._core.ports import Clock
 from ..._core.retry import describe
 from . import binding
-from .channel import Arrival
 from .connection import Connection
 from .copies import again, dead
 from .deal import Deal
 from .driver import Closed
 from .groups import Group
-from .limits import PREFETCH_MESSAGES_MAX, PREFETCH_MESSAGES_MIN, SUSPECTS_AWAY_S, SUSPECTS_MESSAGES_MAX
-from .lines import Source, ready
+from .limits import SUSPECTS_AWAY_S, SUSPECTS_MESSAGES_MAX
+from .lines import Source
 from .names import Names
 from .place import Ended, Held, Place
 from .sender import Parcel, Sender
+from .shared import Shared
 from .suspicion import Standing
 
 _log = logging.getLogger("waystation.amqp")
@@ -62,10 +61,7 @@ class Member:
         self.sender = keeper.sender
         self._keeper = keeper
         self._connection: Connection | None = None
-        self._shared: Source | None = None
-        self._consumer = self._again = ""
-        self._window = PREFETCH_MESSAGES_MIN
-        self._resizing: asyncio.Task[None] | None = None
+        self._shared: Shared | None = None
         self._deal: Deal | None = None
         self._clearing: asyncio.Task[None] | None = None
         self._progress = asyncio.Event()
@@ -77,13 +73,8 @@ class Member:
     async def up(self, connection: Connection, /) -> None:
         """Begin to consume through a connection."""
         try:
-            channel = await connection.channel()
-            channel.on_end, channel.on_cancel = connection.drop, self.cancelled
-            self._shared = Source(self.group.line(), channel)
-            await channel.limit(self._window)
-            self._consumer = await channel.consume(self.group.line().fresh, self._came)
-            await channel.limit(PREFETCH_MESSAGES_MAX)
-            self._again = await channel.consume(self.group.line().again, self._came)
+            self._shared = Shared(self, self.group.line())
+            await self._shared.begin(connection)
             if self.group.partitions:
                 tokens = await connection.channel()
                 tokens.on_end, tokens.on_cancel = connection.drop, self.cancelled
@@ -93,6 +84,12 @@ class Member:
             if closed.code != 404:
                 raise
             self.cancelled("")
+        except BaseException as error:
+            for part in (self._shared, self._deal):
+                if part is not None:
+                    part.hang_up()
+            self.down(Disconnected(describe(error)))
+            raise
         self._connection = connection
 
     def down(self, error: Exception, /) -> None:
@@ -117,7 +114,7 @@ class Member:
 
     async def close(self) -> None:
         """Leave: what is held is published anew, without counting an attempt. Nothing of it is with a feed."""
-        for task in self._tasks - {self._resizing}:
+        for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._connection is None or self.broken is not None:
@@ -130,12 +127,8 @@ class Member:
     async def _leave(self) -> None:
         if self._deal is not None:
             await self._deal.leave()
-        shared = self._shared
-        if shared is not None:
-            await shared.channel.cancel(self._consumer)
-            await shared.channel.cancel(self._again)
-            await self.publish_anew(shared, lambda held: held.source is shared)
-            await shared.channel.close()
+        if self._shared is not None:
+            await self._shared.leave()
 
     async def publish_anew(self, source: Source, chosen: Callable[[Held], bool]) -> None:
         """Publish what is held and with no receiver anew in its order, as if it had never been delivered.
@@ -169,22 +162,6 @@ class Member:
         self.place.arrive(held, wall, again=again, copy=copy)
         if held.due > wall:
             self.ring()
-        self.place.wake()
-
-    def _came(self, arrival: Arrival) -> None:
-        shared = self._shared
-        if shared is None:
-            return
-        shared.holds.add(arrival.tag)
-        message = binding.message_of(arrival)
-        headers = arrival.properties.get("headers")
-        held = Held(message, shared, arrival.tag, 0, 0, 0.0, None)
-        if headers and (binding.ATTEMPTS in headers or binding.vanished(headers)):
-            standing = self.standing_of(message.id, headers)
-            held.attempts, held.level, held.doubted = standing.attempts, standing.level, standing.doubted
-            self.place.arrive(held, 0.0, again=True, copy=text(headers.get(binding.COPY, "")))
-        else:
-            self.place.arrive(held, 0.0)
         self.place.wake()
 
     def standing_of(self, message_id: str, headers: Mapping[str, Any]) -> Standing:
@@ -241,24 +218,9 @@ class Member:
         self._keeper.ring_at(min(self.place.next_end, clock.monotonic() + self.place.next_due - clock.time()))
 
     def wants(self, count: int) -> None:
-        """Somebody could do with so many deliveries at once: let the server send more ahead, or fewer."""
-        window = PREFETCH_MESSAGES_MIN
-        while window < min(count * 2, PREFETCH_MESSAGES_MAX):
-            window *= 4
-        if (window > self._window or window * 4 < self._window) and self._resizing is None:
-            self._resizing = self.start(self._resize(window))
-
-    async def _resize(self, window: int) -> None:
-        try:
-            shared = self._shared
-            if shared is None or shared.channel.ended is not None:
-                return
-            await shared.channel.cancel(self._consumer)
-            await shared.channel.limit(window)
-            self._consumer = await shared.channel.consume(shared.line.fresh, self._came)
-            self._window = window
-        finally:
-            self._resizing = None
+        """Somebody could do with so many deliveries at once."""
+        if self._shared is not None:
+            self._shared.wants(count)
 
     # --- settling ----------------------------------------------------------------------------------------------
 
@@ -359,11 +321,10 @@ class Member:
 
     async def ready(self) -> int:
         """Return how many messages could be delivered now: here, and in the queues that are consumed from here."""
-        shared, line = self._shared, self.group.line()
         found = 0
-        if shared is not None:
-            found += await ready(shared.channel, line.fresh, line.again)
+        if self._shared is not None:
+            found += await self._shared.ready()
             if self._deal is not None:
-                found += await self._deal.ready(shared.channel)
+                found += await self._deal.ready(self._shared.channel)
         held_back = self.place.waiting - self.place.expected
         return found + len(self.place.held) - self.place.in_flight - held_back

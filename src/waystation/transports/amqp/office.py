@@ -65,9 +65,12 @@ class Office:
         if self._on is connection and self._channel is not None and self._channel.ended is None:
             return
         channel = await connection.channel()
-        queue = connection.commands.Queue.Declare(0, self._queue, False, False, True, True)
-        await channel.ask(queue)
-        await channel.consume(self._queue, self._came, no_ack=True)
+        try:
+            await channel.ask(connection.commands.Queue.Declare(0, self._queue, False, False, True, True))
+            await channel.consume(self._queue, self._came, no_ack=True)
+        except BaseException:
+            channel.hang_up()
+            raise
         self._channel, self._on = channel, connection
 
     def _came(self, arrival: Arrival) -> None:

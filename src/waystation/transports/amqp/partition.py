@@ -16,7 +16,7 @@ from . import binding
 from .channel import Arrival
 from .copies import note
 from .limits import PARTITION_PREFETCH_MESSAGES
-from .lines import Line, Source, ready
+from .lines import Line, Source, quiet, ready
 from .place import Held
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ class Partition:
         self._early: list[tuple[Held, str]] = []
         self._position = 0
         self._fresh = ""
-        self._again = ""
         self._idle: asyncio.Future[None] | None = None
 
     async def acquire(self, connection: Connection) -> None:
@@ -53,11 +52,16 @@ class Partition:
         self._synced = asyncio.get_running_loop().create_future()
         self._fence = f"fence {secrets.token_urlsafe(9)}"
         await channel.limit(0)
-        self._again = await channel.consume(self.line.again, self._came_again)
+        await channel.consume(self.line.again, self._came_again)
         await self._member.sender.sent([note(self.line.again, self._fence)])
         await self._synced
         await channel.limit(PARTITION_PREFETCH_MESSAGES)
         self._fresh = await channel.consume(self.line.fresh, self._came_fresh)
+
+    @property
+    def is_acquired(self) -> bool:
+        """Whether it has what came again, and consumes what is fresh."""
+        return bool(self._fresh)
 
     async def release(self) -> None:
         """Let others have it: finish what is with handlers, publish the rest anew in its order, and leave.
@@ -67,7 +71,7 @@ class Partition:
         """
         source = self._source
         assert source is not None, "only what was acquired is released"
-        await source.channel.cancel(self._fresh)
+        await self._take_no_more(source)
         while self._taken():
             self._idle = asyncio.get_running_loop().create_future()
             await self._idle
@@ -78,13 +82,18 @@ class Partition:
         source = self._source
         if source is None or source.channel.ended is not None:
             return
-        if self._fresh:
-            await source.channel.cancel(self._fresh)
-        if self._again:
-            await source.channel.cancel(self._again)
+        await self._take_no_more(source)
+        await source.channel.cancel(*source.channel.consumers)
         self._sync()
         await self._member.publish_anew(source, lambda held: held.source is source)
         await source.channel.close()
+
+    async def _take_no_more(self, source: Source) -> None:
+        """Take nothing fresh any more."""
+        if self._fresh:
+            await quiet(source, self.line.fresh, PARTITION_PREFETCH_MESSAGES)
+            await source.channel.cancel(self._fresh)
+            self._fresh = ""
 
     def settled(self) -> None:
         """Something was settled."""

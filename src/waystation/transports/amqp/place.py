@@ -269,7 +269,13 @@ class Place:
                 continue
             del self.held[held.number]
             ended.append(Ended(held, delivery.attempt, outcome))
-            if held.sequence is not None and not isinstance(outcome, Retry):
+            if held.sequence is None:
+                continue
+            if isinstance(outcome, Retry):
+                self._sequences[
+                    held.sequence
+                ].owner = None  # what is fresh stays behind it, until its copy comes
+            else:
                 self._leave(held.sequence, now)
         return ended, lost
 

@@ -25,6 +25,7 @@ from .copies import note
 from .driver import Closed
 from .feed import GroupFeed, Mailbox
 from .ground import Ground, make_group
+from .groups import Group
 from .inspector import Inspection
 from .limits import BODY_BYTES_MAX
 from .member import Member
@@ -152,18 +153,25 @@ class AmqpTransport(Inspection, Calendar, Roster):
         """Make the queues of a group, and the tokens of its partitions."""
         group = group_of(entry, self.names)
         await make_group(channel, group)
-        await self.sender.sent([note(group.tokens, str(number)) for number in range(group.partitions)])
+        await self._make_tokens(channel, group)
 
     async def _renew(self, channel: Channel, entry: GroupEntry) -> None:
         """Make what a group lacks: the server may have lost it, or somebody has deleted or emptied a queue."""
         group = group_of(entry, self.names)
         await make_group(channel, group)
-        if group.partitions and not (await channel.look(group.queue())).consumer_count:
-            tokens = (await channel.look(group.tokens)).message_count
-            if not tokens:
-                await self.sender.sent(
-                    [note(group.tokens, str(number)) for number in range(group.partitions)]
-                )
+        nobody = not (await channel.look(group.line().again)).consumer_count
+        if (
+            nobody
+            and group.partitions
+            and (await channel.look(group.tokens)).message_count < group.partitions
+        ):
+            await self._make_tokens(channel, group)
+
+    async def _make_tokens(self, channel: Channel, group: Group) -> None:
+        """Put a token for each partition where nobody has any."""
+        if group.partitions:
+            await channel.ask(channel.connection.commands.Queue.Purge(0, group.tokens, False))
+            await self.sender.sent([note(group.tokens, str(number)) for number in range(group.partitions)])
 
     # --- sending -----------------------------------------------------------------------------------------------
 
