@@ -41,7 +41,7 @@ async def back(server: Server) -> Server:
 
 
 async def queues_last() -> None:
-    """Wait until queues that were just made outlive a kill: RabbitMQ 3.10 writes down late where a new one's log lies."""
+    """Wait until queues that were just made outlive a kill: RabbitMQ 3.10 writes down late where their logs lie."""
     await asyncio.sleep(2.0)
 
 
