@@ -90,6 +90,8 @@ class Deal:
     def hang_up(self) -> None:
         """End it without waiting."""
         self.channel.hang_up()
+        for partition in self._all():
+            partition.hang_up()
 
     def down(self) -> None:
         """The connection has ended."""

@@ -40,6 +40,10 @@ class Closed(Exception):
         self.text = text
 
 
+class Gone(Disconnected):
+    """A queue or an exchange is not there."""
+
+
 def refusal(closed: Closed, options: Options) -> TransportError | ConfigurationError:
     """Return what it means that a server ended a greeting, in a sentence with the way out."""
     where = f"RabbitMQ at {options.host}:{options.port}"
@@ -75,4 +79,5 @@ def trouble(closed: Closed, options: Options, doing: str) -> TransportError | Co
             f"{where} has something of this name that was made differently ({closed.text}): "
             "delete it, or use another ?prefix="
         )
-    return Disconnected(f"{where} ended {doing}: {closed}")
+    kind = Gone if closed.code == 404 else Disconnected
+    return kind(f"{where} ended {doing}: {closed}")

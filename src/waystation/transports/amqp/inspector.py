@@ -25,6 +25,7 @@ from .catalogue import GroupEntry, group_of
 from .channel import Channel
 from .clerk import Answer
 from .dead import info_of, letters, revived
+from .driver import Gone
 from .ground import drop_group
 from .groups import Group
 from .lines import ready
@@ -77,7 +78,12 @@ class Inspection(Works):
     async def _groups(self) -> Sequence[GroupInfo]:
         catalogue = await self.catalogue.read()
         held = await self.office.ask("count")
-        found = [await self.with_channel(self._info, entry, held) for entry in catalogue.groups.values()]
+        found = []
+        for entry in catalogue.groups.values():
+            try:
+                found.append(await self.with_channel(self._info, entry, held))
+            except Gone:
+                continue  # who removes it has not yet written that down, or died before he could
         return sorted(found, key=lambda info: (info.group, info.topic))
 
     async def _info(self, channel: Channel, entry: GroupEntry, held: Answer) -> GroupInfo:
@@ -160,10 +166,14 @@ class Inspection(Works):
             if name is None or entry.name == name
         ]
 
-        async def look(channel: Channel) -> list[Group]:
-            return [each for each in groups if (await channel.look(each.line().dead)).message_count]
-
-        found: list[Group] = await self.with_channel(look)
+        found = []
+        for group in groups:
+            try:
+                there = await self.with_channel(Channel.look, group.line().dead)
+            except Gone:
+                continue
+            if there.message_count:
+                found.append(group)
         return found
 
     # --- what waits --------------------------------------------------------------------------------------------

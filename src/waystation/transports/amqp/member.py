@@ -19,6 +19,7 @@ from ..._core.errors import Disconnected, SettlementLost, TransportError
 from ..._core.ports import Clock
 from ..._core.retry import describe
 from . import binding
+from .channel import Channel
 from .connection import Connection
 from .copies import again, dead
 from .deal import Deal
@@ -76,18 +77,14 @@ class Member:
             self._shared = Shared(self, self.group.line())
             await self._shared.begin(connection)
             if self.group.partitions:
-                tokens = await connection.channel()
-                tokens.on_end, tokens.on_cancel = connection.drop, self.cancelled
-                self._deal = Deal(self, tokens)
+                self._deal = Deal(self, self.watch(await connection.channel()))
                 self.start(self._deal.run())
         except Closed as closed:
             if closed.code != 404:
                 raise
-            self.cancelled("")
+            self.cancelled()
         except BaseException as error:
-            for part in (self._shared, self._deal):
-                if part is not None:
-                    part.hang_up()
+            self._hang_up()
             self.down(Disconnected(describe(error)))
             raise
         self._connection = connection
@@ -107,7 +104,20 @@ class Member:
         self.place.lose_all()
         self.place.wake()
 
-    def cancelled(self, _: str) -> None:
+    def watch(self, channel: Channel) -> Channel:
+        """See to the end of a channel: with a queue the group is gone, else everything begins anew."""
+
+        def on_end(error: Exception) -> None:
+            if isinstance(error, Closed) and error.code == 404:
+                self.cancelled()
+            else:
+                channel.connection.drop(error)
+
+        channel.on_end = on_end
+        channel.on_cancel = self.cancelled
+        return channel
+
+    def cancelled(self, _: str = "") -> None:
         """A queue of the group is gone: somebody has removed the group."""
         self.broken = Disconnected(f"the group {self.group.name!r} on {self.group.pattern!r} was removed")
         self.place.wake()
@@ -117,12 +127,20 @@ class Member:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._connection is None or self.broken is not None:
+        if self._connection is None:
+            return
+        if self.broken is not None:
+            self._hang_up()
             return
         try:
             await self._leave()
         except (TransportError, Closed, TimeoutError) as error:
             _log.debug("%s: leaving: %s", self.group.name, describe(error))  # it goes back by itself
+
+    def _hang_up(self) -> None:
+        for part in (self._shared, self._deal):
+            if part is not None:
+                part.hang_up()
 
     async def _leave(self) -> None:
         if self._deal is not None:
@@ -313,7 +331,7 @@ class Member:
             return
         error = task.exception()
         if isinstance(error, Closed) and error.code == 404:
-            self.cancelled("")
+            self.cancelled()
         elif error is not None and self._connection is not None:
             self._connection.drop(Disconnected(f"the group {self.group.name!r} broke: {describe(error)}"))
 

@@ -45,9 +45,7 @@ class Partition:
             TransportError: The connection has ended meanwhile.
             Closed: The server has ended the channel.
         """
-        channel = await connection.channel()
-        channel.on_end = connection.drop
-        channel.on_cancel = self._member.cancelled
+        channel = self._member.watch(await connection.channel())
         self._source = Source(self.line, channel)
         self._synced = asyncio.get_running_loop().create_future()
         self._fence = f"fence {secrets.token_urlsafe(9)}"
@@ -99,6 +97,11 @@ class Partition:
         """Something was settled."""
         if self._idle is not None and not self._idle.done() and not self._taken():
             self._idle.set_result(None)
+
+    def hang_up(self) -> None:
+        """End it without waiting."""
+        if self._source is not None:
+            self._source.channel.hang_up()
 
     def down(self) -> None:
         """The connection has ended."""

@@ -47,9 +47,7 @@ class Shared:
         await self._consume(self._fresh, PREFETCH_MESSAGES_MIN)
 
     async def _channel(self, connection: Connection) -> Channel:
-        channel = await connection.channel()
-        channel.on_end, channel.on_cancel = connection.drop, self._member.cancelled
-        return channel
+        return self._member.watch(await connection.channel())
 
     async def _consume(self, source: Source, limit: int) -> None:
         await source.channel.limit(limit)
