@@ -8,15 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waystation import ConfigurationError
+from waystation import ConfigurationError, Disconnected
 from waystation._broker.attributes import AMQP, to_headers
 from waystation._core.delivery import ACCEPT, RELEASE, Delivery, Retry
+from waystation._core.errors import Refused
 from waystation._core.limits import LEASE_S
 from waystation._core.message import Message
 from waystation._core.url import parse_url
 from waystation.transports.amqp import frames
 from waystation.transports.amqp.binding import ATTEMPTS, DUE, message_of
 from waystation.transports.amqp.channel import Arrival, Channel
+from waystation.transports.amqp.driver import Closed, Gone, trouble
 from waystation.transports.amqp.holds import Holds
 from waystation.transports.amqp.limits import SLOTS_COUNT
 from waystation.transports.amqp.lines import Line, Source
@@ -170,6 +172,30 @@ def test_a_url_is_read_and_shown_without_its_password() -> None:
 def test_a_wrong_url_is_refused_with_the_way_out(url: str, sentence: str) -> None:
     with pytest.raises(ConfigurationError, match=sentence):
         read_options(parse_url(url))
+
+
+@pytest.mark.parametrize(
+    ("closed", "kind", "sentence"),
+    [
+        (
+            Closed(403, "ACCESS_REFUSED - access to queue"),
+            Refused,
+            r"rabbitmqctl set_permissions -p / guest '\^shop",
+        ),
+        (Closed(406, "PRECONDITION_FAILED - inequivalent arg"), ConfigurationError, "use another [?]prefix="),
+        (Closed(404, "NOT_FOUND - no queue"), Gone, "NOT_FOUND"),
+        (Closed(541, "INTERNAL_ERROR"), Disconnected, "INTERNAL_ERROR"),
+    ],
+)
+def test_what_a_server_refuses_is_said_with_the_way_out(
+    closed: Closed, kind: type[Exception], sentence: str
+) -> None:
+    options = read_options(parse_url("amqp://guest:s3cret@rabbit/?prefix=shop"))
+    error = trouble(closed, options, "connecting")
+    assert type(error) is kind
+    with pytest.raises(kind, match=sentence):
+        raise error
+    assert "s3cret" not in str(error)
 
 
 # --- settling --------------------------------------------------------------------------------------------------

@@ -64,6 +64,7 @@ class Channel:
         self.on_cancel: Callable[[str], None] = lambda _: None
         self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._consumers: dict[str, OnArrival] = {}
+        self._begun: dict[str, asyncio.Future[Any]] = {}  # by consumer: the server's confirmation
         #: What is asked and not answered: the names of what answers it, and the answer to come.
         self._calls: deque[tuple[Sequence[str], asyncio.Future[Any]]] = deque()
         self._method = b""
@@ -100,10 +101,13 @@ class Channel:
 
     async def consume(self, queue: str, on_arrival: OnArrival, *, no_ack: bool = False) -> str:
         """Let the server deliver from a queue; return the consumer's name."""
-        name = self.name_consumer(on_arrival)
-        await self.ask(
-            self.connection.commands.Basic.Consume(0, queue, name, False, no_ack, False, False, {})
-        )
+        self._names += 1
+        name = f"c{self._names}"
+        consume = self.connection.commands.Basic.Consume(0, queue, name, False, no_ack, False, False, {})
+        self._consumers[name] = on_arrival
+        self._begun[name] = begun = self.call(consume)
+        async with asyncio.timeout(ANSWER_S):
+            await asyncio.shield(begun)
         return name
 
     @property
@@ -111,18 +115,15 @@ class Channel:
         """The names of those to whom deliveries go."""
         return list(self._consumers)
 
-    def name_consumer(self, on_arrival: OnArrival) -> str:
-        """Return a name under which deliveries go to a function."""
-        self._names += 1
-        name = f"c{self._names}"
-        self._consumers[name] = on_arrival
-        return name
-
     async def cancel(self, *consumers: str) -> None:
         """Let the server deliver no more to some consumers. What it has delivered stays so.
 
+        Not before it has confirmed them, also if nobody waits for that any more: RabbitMQ's channel would break.
         What a queue had given to the channel by then comes after the answer, and before the next one.
         """
+        async with asyncio.timeout(ANSWER_S):
+            for consumer in consumers:
+                await asyncio.shield(self._begun[consumer])
         for consumer in consumers:
             await self.ask(self.connection.commands.Basic.Cancel(consumer, False))
         await self.barrier()

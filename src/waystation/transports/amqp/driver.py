@@ -69,10 +69,11 @@ def trouble(closed: Closed, options: Options, doing: str) -> TransportError | Co
     """Return what it means that a server closed a channel while something was done."""
     where = f"RabbitMQ at {options.host}:{options.port}"
     if closed.code == 403:
+        own = f"^{options.prefix}([.:].*)?$"
         return Refused(
             f"{where} does not allow the user {options.user!r} what {doing} needs ({closed.text}): "
-            f'\'rabbitmqctl set_permissions -p {options.vhost} {options.user} "^{options.prefix}.*" '
-            f'"^{options.prefix}.*" "^{options.prefix}.*"\', where the default exchange must be writable, too'
+            f"rabbitmqctl set_permissions -p {options.vhost} {options.user} '{own}' "
+            f"'^({options.prefix}([.:].*)?|amq\\.default)$' '{own}'"
         )
     if closed.code == 406:
         return ConfigurationError(
