@@ -27,8 +27,8 @@ example-served: .venv/installed ## a store that is served, its server restarted 
 brokers: .venv/tools ## install the servers that the tests of brokers need; where that takes root and you are not, say what to type
 	$(BIN)/python -m scripts.brokers $(ARGS)
 
-test: .venv/tools ## the whole test suite (ARGS="-k retry" for a part)
-	$(BIN)/python -m pytest $(ARGS)
+test: .venv/tools ## the whole test suite, in two processes (ARGS="-k retry" for a part, in one)
+	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 2)
 
 conformance: .venv/tools ## what every transport keeps of the contract, for docs/transports.md (ARGS="-k redis" for one)
 	WAYSTATION_TIER=faults $(BIN)/python -m pytest tests/conformance --matrix docs/measured/conformance.json $(ARGS)

@@ -1,6 +1,6 @@
-"""Real servers for tests: started when the first test asks, shared by the run, ended by their numbers with it.
+"""Real servers for tests: started when the first test asks, shared by the process's tests, ended by their numbers.
 
-    def test_it(nats_server: Server) -> None:      # one for the whole run, that no test breaks
+    def test_it(nats_server: Server) -> None:      # shared by all of them, so that no test breaks it
         Bus(nats_server.url)
 
     with own("redis", tmp_path, nodes=2) as server:   # one of a test's own, to be killed and frozen as it likes
@@ -10,7 +10,10 @@
 A server that this machine lacks is a reason to skip; with CI=true it is a failure. `make brokers` installs them.
 
 A start takes longer than a test may, so it happens before the test's time begins: `pytest_runtest_protocol` sees which
-fixtures the test will ask for.
+fixtures the test will ask for, or that it asks by name, for a kind that is among its parameters.
+
+When several processes share a run, each has servers of its own: what is said of a whole server holds in each. The
+process that began the run ends them all, so that none outlives a process that crashed.
 """
 
 from __future__ import annotations
@@ -18,11 +21,13 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests import shares
 from waystation import ConfigurationError
 from waystation._servers.desk import Server, down, means_of, up
 from waystation._servers.kinds import KINDS, kind_of
@@ -33,16 +38,17 @@ __all__ = ["Server", "again", "kafka_server", "nats_server", "own", "rabbitmq_se
 
 
 class Brokers:
-    """The servers of one run of the tests."""
+    """The servers of one process that runs tests. Whoever made the folder ends them."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._there: dict[KindName, Server | Exception] = {}
 
     def start(self, kind: KindName) -> None:
         """Start a server, unless it was tried before; what goes wrong is told to whoever asks for it."""
         if kind not in self._there:
             try:
-                self._there[kind] = up(kind_of(kind), Path(tempfile.mkdtemp(prefix=f"{kind}-")), port=0)
+                self._there[kind] = up(kind_of(kind), self._folder / kind, port=0)
             except (ConfigurationError, OSError) as error:
                 self._there[kind] = error
 
@@ -56,12 +62,12 @@ class Brokers:
             lacking(found)
         raise found
 
-    def end(self) -> None:
-        """End all that were started."""
-        for found in self._there.values():
-            if isinstance(found, Server):
-                down(found.folder)
-        self._there.clear()
+
+def end_all(folder: Path) -> None:
+    """End the servers of all processes that shared a run."""
+    for each in sorted(folder.glob("*/*")):
+        with suppress(ConfigurationError):  # its folder could not be prepared: nothing was started
+            down(each)
 
 
 @contextmanager
@@ -92,16 +98,20 @@ def lacking(error: ConfigurationError) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Have a place for the run's servers, and end them with it."""
-    config.stash[_BROKERS] = brokers = Brokers()
-    config.add_cleanup(brokers.end)
+    folder = Path(tempfile.gettempdir(), "servers")  # the run's own: see conftest.py
+    config.stash[_BROKERS] = Brokers(folder / shares.process_of(config))
+    if not shares.is_one_of_several(config):
+        config.add_cleanup(partial(end_all, folder))
 
 
 @pytest.hookimpl(tryfirst=True, wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Start what a test will ask for, before its time begins."""
     wanted = getattr(item, "fixturenames", ())
+    call = getattr(item, "callspec", None)
+    by_name = call.params.values() if call is not None and "request" in wanted else ()
     for kind in KINDS:
-        if f"{kind}_server" in wanted:
+        if f"{kind}_server" in wanted or kind in by_name:
             item.config.stash[_BROKERS].start(kind)
     return (yield)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests import brokers, matrix
+from tests import brokers, matrix, shares
 from tests.matrix import pytest_addoption
 
 __all__ = ["pytest_addoption"]
@@ -27,6 +27,15 @@ __all__ = ["pytest_addoption"]
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give this run, and the processes that it starts, a short folder for temporary files; pytest's own stay."""
+    if not shares.is_one_of_several(config):
+        have_a_folder(config)
+    for name, plugin in {"brokers": brokers, "shares": shares}.items():
+        config.pluginmanager.register(plugin, name)
+    matrix.pytest_configure(config)
+
+
+def have_a_folder(config: pytest.Config) -> None:
+    """Make it, and clear it away with the run. The processes that share a run inherit it."""
     usual = tempfile.gettempdir()
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", usual)
     multiprocessing.util.get_temp_dir()  # made now, in the usual place: it is cleared away after this one
@@ -38,8 +47,6 @@ def pytest_configure(config: pytest.Config) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
     config.add_cleanup(clear_away)
-    config.pluginmanager.register(brokers, "brokers")
-    matrix.pytest_configure(config)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -59,7 +59,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Collect if that is wanted."""
+    """Collect if that is wanted.
+
+    Raises:
+        pytest.UsageError: Several processes are to share the run, none of which sees all of it.
+    """
     file = config.getoption("--matrix")
     if file is not None:
+        if config.getoption("numprocesses", None):
+            raise pytest.UsageError("--matrix needs a run in one process: leave --numprocesses out")
         config.pluginmanager.register(Matrix(Path(file)), "matrix")
