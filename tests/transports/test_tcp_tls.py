@@ -239,6 +239,7 @@ def test_a_server_does_not_let_in_other_machines_unless_told_so_in_words(url: st
         ("tcp://shop.example:7400?tls=off", "anybody on the way can read and write"),
         ("tcp://shop.example:7400?tls=off&tls_ca=x", "contradict each other"),
         ("tcp://shop.example:7400?tls=maybe", "must be 'on' or 'off'"),
+        ("tcp://127.0.0.1:7400?busy_poll=yes", "must be 'on' or 'off'"),
     ],
 )
 def test_a_client_does_not_talk_to_other_machines_in_the_clear_unless_told_so(url: str, words: str) -> None:

@@ -275,6 +275,7 @@ def test_importing_the_transport_and_making_a_bus_needs_no_pyzmq() -> None:
         ("zmq+tcp://127.0.0.1:1?curve_key=/nowhere", "needs the key of the server"),
         ("zmq+tcp://127.0.0.1:1?curve_server_key=/nowhere", "cannot be read: No such file"),
         ("zmq+tcp://127.0.0.1:1?heartbeat=1h", "from 50ms to 60s"),
+        ("zmq+tcp://127.0.0.1:1?busy_poll=yes", "must be 'on' or 'off'"),
         ("zmq+tcp://127.0.0.1:1?token=a&token_file=b", "which one counts"),
     ],
 )

@@ -20,6 +20,7 @@ from .._core.message import Message
 from .._core.packed import pack
 from .._core.question import Reply
 from .._wire.frames import ASKING, Answer, Answers, Ask, Cancel, Request, Result, Send, Welcome
+from .busy_poll import BusyPoll
 from .line import Line
 
 Done: TypeAlias = Callable[[Answer | TransportError], object]
@@ -73,13 +74,17 @@ class Pending:
 class Ledger:
     """All requests of one link, over its sessions.
 
+    Args:
+        poll: Looks for the answer to a question that is alone; None: nobody does.
+
     Attributes:
         line: Where they are said; None: there is no connection.
         takes_questions: Whether the server takes questions straight to responders.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, poll: BusyPoll | None = None) -> None:
         self._loop = asyncio.get_running_loop()
+        self._poll = poll
         self.line: Line | None = None
         self.takes_questions = False
         self._next = 1
@@ -142,8 +147,11 @@ class Ledger:
         if self._together_bytes + size > _TOGETHER_BYTES_MAX:
             self._ask_together()
         together = self._together
-        if size > _TOGETHER_BYTES_MAX or (not together and not self._said):
+        is_alone = not together and not self._said
+        if is_alone or size > _TOGETHER_BYTES_MAX:
             self._say(pending)
+            if is_alone and self._poll is not None:
+                self._poll.expect()
             return
         together.append(pending)
         self._bytes += size
@@ -227,6 +235,8 @@ class Ledger:
         Raises:
             RemoteProtocolError: There was no such request.
         """
+        if self._poll is not None:
+            self._poll.came()
         pending = self._said.pop(answer.seq, None)
         if pending is not None:
             self._bytes -= pending.size
@@ -242,6 +252,8 @@ class Ledger:
         Raises:
             RemoteProtocolError: There was no such question.
         """
+        if self._poll is not None:
+            self._poll.came()
         said = self._said
         for seq, reply in zip(frame.seqs, frame.replies, strict=True):
             pending = said.get(seq)

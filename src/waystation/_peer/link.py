@@ -57,6 +57,7 @@ from .._wire.frames import (
     Welcome,
 )
 from .._wire.states import Role
+from .busy_poll import BusyPoll
 from .ledger import Done, DoneAsking, Ledger, Pending, nobody
 from .line import Line, Listener, printable
 
@@ -109,12 +110,13 @@ class Link(Listener):
         place: str,
         heartbeat_s: float = HEARTBEAT_S,
         advice: str = "",
+        busy_poll: bool = True,
     ) -> None:
         self._dial, self._name, self._token, self._place = dial, name, token, place
         self._loop = asyncio.get_running_loop()
         self.capabilities: Capabilities | None = None
         self.server = ""
-        self._ledger = Ledger()
+        self._ledger = Ledger(BusyPoll() if busy_poll else None)
         self._greeting: asyncio.Future[None] | None = None
         self._session = b""
         self._channels: dict[int, Channel] = {}

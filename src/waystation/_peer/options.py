@@ -156,6 +156,18 @@ def heartbeat_s(url: TransportURL) -> float:
     return value
 
 
+def busy_poll(url: TransportURL, *, default: bool) -> bool:
+    """Say whether this side looks for what is about to come for a moment before it goes to sleep; see `BusyPoll`.
+
+    Raises:
+        ConfigurationError: It is neither on nor off.
+    """
+    wish = url.options.get("busy_poll", "on" if default else "off")
+    if wish not in ("on", "off"):
+        raise ConfigurationError(f"busy_poll={wish!r} must be 'on' or 'off'")
+    return wish == "on"
+
+
 def _host_address(text: str, url: TransportURL) -> Address:
     host, colon, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")

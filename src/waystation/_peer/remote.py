@@ -80,6 +80,7 @@ class RemoteTransport:
         heartbeat_s: How often something is said at least.
         advice: What to look at if the server hangs up without a word, for people.
         token: What the server is shown.
+        busy_poll: Whether to look for an answer for a moment before going to sleep.
     """
 
     posts_here = False
@@ -95,8 +96,10 @@ class RemoteTransport:
         token: str = "",
         heartbeat_s: float = HEARTBEAT_S,
         advice: str = "",
+        busy_poll: bool = True,
     ) -> None:
         self._dial, self._name, self._place, self._token, self._advice = dial, name, place, token, advice
+        self._busy_poll = busy_poll
         self._timeout_s, self._patience_s, self._heartbeat_s = timeout_s, patience_s, heartbeat_s
         self._link: Link | None = None
         self._feeds: list[RemoteFeed] = []
@@ -122,6 +125,7 @@ class RemoteTransport:
             place=self._place,
             heartbeat_s=self._heartbeat_s,
             advice=self._advice,
+            busy_poll=self._busy_poll,
         )
         try:
             await link.open(self._timeout_s)

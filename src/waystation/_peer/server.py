@@ -35,6 +35,7 @@ from .._core.limits import (
 from .._core.ports import Asking, Transport
 from .._wire.frames import ASKING, VERSIONS, Bye, Frame, GoAway, Hello, Welcome
 from .._wire.states import Role
+from .busy_poll import BusyPoll
 from .intake import Intake
 from .line import Line, printable
 from .services import Client, Services
@@ -63,6 +64,7 @@ class Policy:
         peers_max: Clients at most, those among them that may come back.
         strangers_max: Connections at most of which nobody knows yet who they are; then the oldest has to go.
         wholes_bytes_max: What peers may have under way in large frames, in bytes; more is not read for now.
+        busy_poll: Whether to look for the next question for a moment before going to sleep.
     """
 
     tokens: tuple[str, ...] = ()
@@ -73,6 +75,7 @@ class Policy:
     peers_max: int = PEERS_COUNT_MAX
     strangers_max: int = STRANGERS_COUNT_MAX
     wholes_bytes_max: int = SERVER_WHOLES_BYTES_MAX
+    busy_poll: bool = False
 
 
 class PeerServer:
@@ -94,6 +97,7 @@ class PeerServer:
         self._transport, self._policy, self._name = transport, policy, name
         self._loop = asyncio.get_running_loop()
         self._intake = Intake(transport)
+        self._poll = BusyPoll() if policy.busy_poll else None  # one for all, so that many cost no more
         self._services = Services(transport, self._end_process, facts)
         self._strangers: dict[Line, float] = {}  # since when
         self._sessions: dict[bytes, Session] = {}
@@ -213,6 +217,7 @@ class PeerServer:
                 self._transport,
                 self._intake,
                 self._services,
+                poll=self._poll,
                 principal=principal,
                 address=_address(line),
                 host=printable(frame.host),

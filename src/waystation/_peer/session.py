@@ -45,6 +45,7 @@ from .._wire.frames import (
 )
 from .._wire.manners import check_messages, check_question
 from .._wire.methods import METHODS
+from .busy_poll import BusyPoll
 from .channels import Channels, LostHere
 from .intake import Intake
 from .line import Line
@@ -57,6 +58,9 @@ _log = logging.getLogger("waystation.peer")
 
 class Session:
     """One client.
+
+    Args:
+        poll: Looks for the next question when one was answered; None: nobody does.
 
     Attributes:
         id: Its secret name.
@@ -74,6 +78,7 @@ class Session:
         intake: Intake,
         services: Services,
         *,
+        poll: BusyPoll | None,
         principal: bytes,
         address: str,
         host: str,
@@ -84,6 +89,7 @@ class Session:
         self.line: Line | None = None
         self.cut_at = 0.0
         self._transport, self._intake, self._services = transport, intake, services
+        self._poll = poll
         self._loop = asyncio.get_running_loop()
         self._register = Register()
         self._channels = Channels(transport, say=self._say, flush=self._flush, hears=self._hears)
@@ -272,6 +278,8 @@ class Session:
         elif self.line is not None:  # some of them are too large
             for seq, answer in zip(seqs, kept, strict=True):
                 self.line.say(Answers([seq], [answer]) if isinstance(answer, Reply) else answer)
+        if self._poll is not None:
+            self._poll.expect()
         self._told()
 
     def _answer(self, answer: Answer, *, soon: bool = True) -> None:
@@ -343,6 +351,8 @@ class Session:
         Raises:
             RemoteProtocolError: Nothing can be asked here, or more is asked than may wait.
         """
+        if self._poll is not None:
+            self._poll.came()
         questions, count = self._questions, self._register.count
         if questions is None:
             raise RemoteProtocolError("nothing can be asked here", field="Ask")

@@ -35,6 +35,7 @@ def transport(url: TransportURL, *, clock: Clock) -> Transport:
         patience_s=options.connect_timeout_s,
         heartbeat_s=options.heartbeat_s,
         advice=options.advice,
+        busy_poll=options.busy_poll,
     )
 
 

@@ -51,6 +51,7 @@ class SocketGate:
         policy = Policy(
             tokens=self._options.tokens,
             heartbeat_s=self._options.heartbeat_s,
+            busy_poll=self._options.busy_poll,
             peers_max=peers_max,
             strangers_max=strangers_max,
         )

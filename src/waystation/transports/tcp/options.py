@@ -13,6 +13,7 @@ from ..._core.url import TransportURL
 from ..._peer.options import (
     KNOWINGLY,
     Address,
+    busy_poll,
     client_token,
     heartbeat_s,
     host_addresses,
@@ -22,10 +23,11 @@ from ..._peer.options import (
 )
 
 _CLIENT: Final = (
-    "connect_timeout", "heartbeat", "insecure", "tls", "tls_ca", "tls_cert", "tls_key", "tls_name", "token",
-    "token_file",
+    "busy_poll", "connect_timeout", "heartbeat", "insecure", "tls", "tls_ca", "tls_cert", "tls_key", "tls_name",
+    "token", "token_file",
 )  # fmt: skip
 _SERVER: Final = (
+    "busy_poll",
     "heartbeat",
     "insecure",
     "listen",
@@ -55,6 +57,7 @@ class PeerOptions:
     token: str = field(repr=False)
     connect_timeout_s: float = CONNECT_TIMEOUT_S
     heartbeat_s: float = HEARTBEAT_S
+    busy_poll: bool = True
 
     @property
     def advice(self) -> str:
@@ -72,6 +75,7 @@ class ListenOptions:
     tls: ssl.SSLContext | None
     tokens: tuple[str, ...] = field(repr=False)
     heartbeat_s: float = HEARTBEAT_S
+    busy_poll: bool = False
 
 
 def peer_options(url: TransportURL) -> PeerOptions:
@@ -97,6 +101,7 @@ def peer_options(url: TransportURL) -> PeerOptions:
         token=token,
         connect_timeout_s=seconds(options.get("connect_timeout", CONNECT_TIMEOUT_S), name="connect_timeout"),
         heartbeat_s=heartbeat_s(url),
+        busy_poll=busy_poll(url, default=True),
     )
 
 
@@ -120,7 +125,13 @@ def listen_options(url: TransportURL) -> ListenOptions:
                 f"{url} can be reached from other machines and lacks {' and '.join(missing)}; to let in whoever comes, "
                 f"say ?insecure={KNOWINGLY}"
             )
-    return ListenOptions(address=address, tls=tls, tokens=tokens, heartbeat_s=heartbeat_s(url))
+    return ListenOptions(
+        address=address,
+        tls=tls,
+        tokens=tokens,
+        heartbeat_s=heartbeat_s(url),
+        busy_poll=busy_poll(url, default=False),
+    )
 
 
 def _addresses(url: TransportURL) -> tuple[Address, ...]:

@@ -31,6 +31,7 @@ class _Remote(RemoteTransport):
             timeout_s=options.connect_timeout_s,
             patience_s=options.connect_timeout_s,
             heartbeat_s=options.heartbeat_s,
+            busy_poll=options.busy_poll,
         )
 
     async def open(self) -> None:

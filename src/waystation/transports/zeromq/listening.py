@@ -76,6 +76,7 @@ class ZeroMQGate:
         policy = Policy(
             tokens=options.tokens,
             heartbeat_s=options.heartbeat_s,
+            busy_poll=options.busy_poll,
             peers_max=peers_max,
             strangers_max=strangers_max,
         )

@@ -12,6 +12,7 @@ from ..._core.url import TransportURL
 from ..._peer.options import (
     KNOWINGLY,
     Address,
+    busy_poll,
     client_token,
     heartbeat_s,
     host_addresses,
@@ -22,10 +23,10 @@ from ..._peer.options import (
 from .keys import public_key, public_keys, secret_key
 
 _CLIENT: Final = (
-    "connect_timeout", "curve_key", "curve_server_key", "heartbeat", "insecure", "token", "token_file",
+    "busy_poll", "connect_timeout", "curve_key", "curve_server_key", "heartbeat", "insecure", "token", "token_file",
 )  # fmt: skip
 _SERVER: Final = (
-    "curve_client_keys", "curve_key", "heartbeat", "insecure", "listen", "token", "token_file",
+    "busy_poll", "curve_client_keys", "curve_key", "heartbeat", "insecure", "listen", "token", "token_file",
 )  # fmt: skip
 
 
@@ -47,6 +48,7 @@ class PeerOptions:
     token: str = field(repr=False)
     connect_timeout_s: float
     heartbeat_s: float
+    busy_poll: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,7 @@ class ListenOptions:
     client_keys: tuple[bytes, ...]
     tokens: tuple[str, ...] = field(repr=False)
     heartbeat_s: float
+    busy_poll: bool
 
 
 def peer_options(url: TransportURL) -> PeerOptions:
@@ -93,6 +96,7 @@ def peer_options(url: TransportURL) -> PeerOptions:
         token=client_token(url),
         connect_timeout_s=seconds(options.get("connect_timeout", CONNECT_TIMEOUT_S), name="connect_timeout"),
         heartbeat_s=heartbeat_s(url),
+        busy_poll=busy_poll(url, default=True),
     )
 
 
@@ -128,6 +132,7 @@ def listen_options(url: TransportURL) -> ListenOptions:
         ),
         tokens=tokens,
         heartbeat_s=heartbeat_s(url),
+        busy_poll=busy_poll(url, default=False),
     )
 
 
