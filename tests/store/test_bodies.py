@@ -113,9 +113,12 @@ def grow(file: Path) -> None:
     os.truncate(file, 1 << 40)
 
 
-@pytest.mark.parametrize(
-    "damage", [link, fifo, flip, grow, Path.unlink, lambda file: os.truncate(file, 10)], ids=str
-)
+def shrink(file: Path) -> None:
+    """What a crash leaves of a file that was not flushed."""
+    os.truncate(file, 10)
+
+
+@pytest.mark.parametrize("damage", [link, fifo, flip, grow, Path.unlink, shrink])
 def test_what_is_not_what_was_written_is_lost_and_nothing_else(
     bodies: Bodies, damage: Callable[[Path], object]
 ) -> None:
