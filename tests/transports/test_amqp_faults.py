@@ -19,13 +19,16 @@ from tests.brokers import own
 from tests.peer.proxy import WAYS, Proxy, Way, proxied
 from tests.store.tier import TIER
 from tests.transports import amqp_worker
-from tests.transports.amqp_stand import ORDERS, PATIENCE_S, fresh, made, opened, send
+from tests.transports.amqp_stand import ORDERS, PATIENCE_S, fresh, made, opened, prefix_of, send
 from tests.transports.redis_stand import handle, ids, message, take, until
 from waystation import Bus, Receipt, SendRejected, SendUnconfirmed, TransportError
 from waystation._core.delivery import ACCEPT, DeadLetter, Retry, Settlement
 from waystation._core.errors import SettlementLost
 from waystation._servers.desk import Server
 from waystation.transports.amqp import sender as sender_module
+from waystation.transports.amqp.groups import Group
+from waystation.transports.amqp.limits import PARTITIONS_COUNT
+from waystation.transports.amqp.names import Names
 
 #: Places in a session where the connection is cut.
 CUTS_COUNT = {"pr": 20, "faults": 300, "soak": 2000}[TIER]
@@ -40,9 +43,18 @@ async def back(server: Server) -> Server:
     return await asyncio.to_thread(start_again, server)
 
 
-async def queues_last() -> None:
-    """Wait until queues that were just made outlive a kill: RabbitMQ 3.10 writes down late where their logs lie."""
-    await asyncio.sleep(2.0)
+async def queues_last(server: Server, url: str) -> None:
+    """Wait until the group on "orders" outlives a kill: RabbitMQ 3.10 writes down late where the logs of queues lie."""
+    (book,) = server.folder.rglob("quorum/*/names.dets")
+    names = Names(prefix_of(url))
+    queues = Group(names, "billing", "orders", PARTITIONS_COUNT).queues()
+    atoms = [f"%2F_{queue}".encode() for queue in (*queues, names.registry, names.later)]
+
+    def are_there() -> bool:
+        written = book.read_bytes()
+        return all(bytes((len(atom),)) + atom in written for atom in atoms)
+
+    await until(are_there, "the queues are written down")
 
 
 # --- the server ------------------------------------------------------------------------------------------------
@@ -56,7 +68,8 @@ async def test_a_server_that_is_killed_loses_nothing_that_has_a_receipt(
     caplog.set_level(logging.INFO, "waystation.amqp")
     with own("rabbitmq", tmp_path) as first_server:
         server = first_server
-        bus, seen, certain, stop = Bus(fresh(server)), set[int](), set[int](), asyncio.Event()
+        url = fresh(server)
+        bus, seen, certain, stop = Bus(url), set[int](), set[int](), asyncio.Event()
 
         @bus.subscribe("orders", group="billing", concurrency=4)
         async def work(number: int) -> None:
@@ -74,7 +87,7 @@ async def test_a_server_that_is_killed_loses_nothing_that_has_a_receipt(
 
         async with bus.running():
             publishing = [asyncio.ensure_future(publish(first)) for first in range(10)]
-            await queues_last()
+            await queues_last(server, url)
             await until(partial(at_least, certain, 300), "many were published")
             server.kill()
             server = await back(server)
@@ -91,8 +104,8 @@ async def test_a_server_that_is_killed_loses_nothing_that_has_a_receipt(
 async def test_what_waits_for_its_time_outlives_the_server(tmp_path: Path) -> None:
     """Retries with their attempts, of messages with a key and without; schedules; dead letters."""
     with own("rabbitmq", tmp_path) as first_server:
-        server = first_server
-        async with opened(fresh(server)) as transport:
+        server, url = first_server, fresh(first_server)
+        async with opened(url) as transport:
             feed = await transport.open_feed(ORDERS)
             keyed, behind, free, dead = message(key="k"), message(key="k"), message(), message()
             await send(transport, keyed, behind, free, dead)
@@ -106,7 +119,7 @@ async def test_what_waits_for_its_time_outlives_the_server(tmp_path: Path) -> No
             await feed.settle([(delivery, outcomes[delivery.message.id]) for delivery in taken])
             later = message(deliver_at=4_000_000_000.0)
             await send(transport, later)
-            await queues_last()
+            await queues_last(server, url)
             server.kill()
             server = await back(server)
             came: list[tuple[str, int]] = []

@@ -85,6 +85,7 @@ class Surviving(Suite):
             else:
                 await transport.close()
 
+    @pytest.mark.timeout(120)
     @rule(45)
     async def test_c45_a_bus_that_was_used_leaves_nothing_behind(self) -> None:
         """With handlers, a receiver that nobody closed, and requests that nobody answered."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..._core.errors import Disconnected
 from . import frames
 from .driver import Closed
-from .limits import ANSWER_S
+from .limits import ANSWER_S, LOOK_AGAIN_S, SLOW_ANSWER_S
 from .tables import read_properties
 
 if TYPE_CHECKING:
@@ -99,32 +99,67 @@ class Channel:
         async with asyncio.timeout(ANSWER_S):
             return await self.call(method)
 
-    async def consume(self, queue: str, on_arrival: OnArrival, *, no_ack: bool = False) -> str:
-        """Let the server deliver from a queue; return the consumer's name."""
+    async def ask_all(self, methods: Iterable[Any]) -> None:
+        """Say things that are answered all at once, and wait for the answers: one way there and back, not one for each.
+
+        Raises:
+            Closed: The server said no to one of them, and has closed the channel; what came before it is done.
+            Disconnected: The connection has ended.
+            TimeoutError: There was no answer in time.
+        """
+        answers = [self.call(method) for method in methods]
+        async with asyncio.timeout(ANSWER_S):
+            await asyncio.gather(*answers)
+
+    def begin(self, queue: str, on_arrival: OnArrival, *, no_ack: bool = False) -> str:
+        """Ask the server to deliver from a queue; return the consumer's name.
+
+        Raises:
+            Exception: The channel has ended, because of that.
+        """
         self._names += 1
         name = f"c{self._names}"
         consume = self.connection.commands.Basic.Consume(0, queue, name, False, no_ack, False, False, {})
+        self._begun[name] = self.call(consume)
         self._consumers[name] = on_arrival
-        self._begun[name] = begun = self.call(consume)
-        async with asyncio.timeout(ANSWER_S):
-            await asyncio.shield(begun)
         return name
 
-    @property
-    def consumers(self) -> list[str]:
-        """The names of those to whom deliveries go."""
-        return list(self._consumers)
+    async def confirmed(self, *consumers: str) -> None:
+        """Wait until the server delivers to some consumers.
 
-    async def cancel(self, *consumers: str) -> None:
-        """Let the server deliver no more to some consumers. What it has delivered stays so.
-
-        Not before it has confirmed them, also if nobody waits for that any more: RabbitMQ's channel would break.
-        What a queue had given to the channel by then comes after the answer, and before the next one.
+        Raises:
+            Closed: A queue is not there, or not for this user.
+            Disconnected: The connection has ended.
+            TimeoutError: There was no answer in time.
         """
         async with asyncio.timeout(ANSWER_S):
             for consumer in consumers:
                 await asyncio.shield(self._begun[consumer])
+
+    async def consume(self, queue: str, on_arrival: OnArrival, *, no_ack: bool = False) -> str:
+        """Let the server deliver from a queue; return the consumer's name. Raises what `confirmed` does."""
+        name = self.begin(queue, on_arrival, no_ack=no_ack)
+        await self.confirmed(name)
+        return name
+
+    @property
+    def consumers(self) -> list[str]:
+        """The names of those to whom deliveries go; the oldest first."""
+        return list(self._consumers)
+
+    def is_cancelled(self, consumer: str) -> bool:
+        """Whether the server was asked to deliver no more to a consumer."""
+        return consumer not in self._begun
+
+    async def cancel(self, *consumers: str) -> None:
+        """Let the server deliver no more to some consumers. What it has delivered stays so. May be called again.
+
+        Not before it has confirmed them, also if nobody waits for that any more: RabbitMQ's channel would break.
+        What a queue had given to the channel by then comes after the answer, and before the next one.
+        """
+        await self.confirmed(*(consumer for consumer in consumers if consumer in self._begun))
         for consumer in consumers:
+            self._begun.pop(consumer, None)
             await self.ask(self.connection.commands.Basic.Cancel(consumer, False))
         await self.barrier()
         for consumer in consumers:
@@ -139,9 +174,29 @@ class Channel:
         self._prefetch = prefetch
         await self.ask(self.connection.commands.Basic.Qos(0, prefetch, False))
 
-    async def look(self, queue: str) -> Any:
-        """Return how many messages are ready in a queue, and how many consume from it."""
-        return await self.ask(self.connection.commands.Queue.Declare(0, queue, True))
+    async def look(self, queue: str, *, consumed: bool = False) -> Any:
+        """Return how many messages are ready in a queue, and how many consume from it.
+
+        Of a queue that does not answer within 250 ms, or has no leader at present, RabbitMQ says that there is neither.
+        So what says nothing and was slow is not believed; nor is that nobody consumes, by who knows better.
+
+        Args:
+            consumed: Whether somebody consumes from it for certain.
+
+        Raises:
+            Closed: There is no such queue.
+            TimeoutError: There was no answer in time that is to be believed.
+        """
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(ANSWER_S):
+            while True:
+                asked_at = loop.time()
+                found = await self.ask(self.connection.commands.Queue.Declare(0, queue, True))
+                if found.message_count or found.consumer_count:
+                    return found
+                if not consumed and loop.time() - asked_at < SLOW_ANSWER_S:
+                    return found
+                await asyncio.sleep(LOOK_AGAIN_S)
 
     async def get(self, queue: str) -> Arrival | None:
         """Take one message from a queue; None: there is none ready."""

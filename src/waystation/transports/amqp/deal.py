@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from . import binding, frames
@@ -39,7 +40,7 @@ class Deal:
         tokens, group = self.channel, self._group
         members, extra, left = 0, 0, 0
         while True:
-            count = max(1, (await tokens.look(group.line().again)).consumer_count)
+            count = await self._members()
             waiting = (await tokens.look(group.tokens)).message_count
             if count != members:
                 members, extra, left = count, 0, 0
@@ -55,6 +56,14 @@ class Deal:
             for number in settled[: max(0, len(self._owned) - share)]:
                 self._member.start(self._release(number))
             await asyncio.sleep(DEAL_LOOK_S)
+
+    async def _members(self) -> int:
+        """Return how many members the group has. One that has no leader is waited for: that is no reason to leave."""
+        again = self._group.line().again
+        while True:
+            with suppress(TimeoutError):
+                found: int = (await self.channel.look(again, consumed=True)).consumer_count
+                return found
 
     async def _acquire(self, count: int) -> None:
         for _ in range(count):

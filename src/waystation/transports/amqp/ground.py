@@ -30,45 +30,43 @@ class Ground:
         Raises:
             Closed: It is there, and different; or this user may not.
         """
-        names = self._names
-        channel = await connection.channel()
-        for exchange in (names.exchange, *names.slots):
-            await channel.ask(
-                connection.commands.Exchange.Declare(
-                    0, exchange, "topic", False, True, False, False, False, {}
-                )
-            )
-        for queue in (names.registry, names.roster, names.later):
-            await make_queue(channel, queue, ALONE)
+        names, commands = self._names, connection.commands
+        exchanges = [
+            commands.Exchange.Declare(0, exchange, "topic", False, True, False, False, False, {})
+            for exchange in (names.exchange, *names.slots)
+        ]
         unread = {"x-message-ttl": UNREAD_S * 1000, "x-max-length": UNREAD_MESSAGES_MAX}
-        await make_queue(channel, names.unread, {**ALONE, **unread})
+        queues = [_queue(commands, queue, ALONE) for queue in (names.registry, names.roster, names.later)]
+        channel = await connection.channel()
+        await channel.ask_all([*exchanges, *queues, _queue(commands, names.unread, {**ALONE, **unread})])
         await channel.close()
 
     def down(self, error: Exception, /) -> None:
         """Nothing: it stays."""
 
 
-async def make_queue(channel: Channel, queue: str, arguments: dict[str, Any]) -> None:
-    """Make a queue that outlives the server, unless it is there."""
-    commands = channel.connection.commands
-    await channel.ask(commands.Queue.Declare(0, queue, False, True, False, False, False, arguments))
-
-
 async def make_group(channel: Channel, group: Group) -> None:
     """Make the queues of a group, and let them have its messages. What is there stays as it is."""
     commands = channel.connection.commands
     for_all = (group.line().fresh, group.line().again, group.tokens)
-    for queue in group.queues():
-        await make_queue(channel, queue, KEPT if queue in for_all else ALONE)
-    for exchange, queue in group.bindings():
-        await channel.ask(commands.Queue.Bind(0, queue, exchange, _routing(group.pattern), False, {}))
+    await channel.ask_all(
+        _queue(commands, queue, KEPT if queue in for_all else ALONE) for queue in group.queues()
+    )
+    await channel.ask_all(
+        commands.Queue.Bind(0, queue, exchange, _routing(group.pattern), False, {})
+        for exchange, queue in group.bindings()
+    )
 
 
 async def drop_group(channel: Channel, group: Group) -> None:
     """Delete the queues of a group with all that is in them."""
     commands = channel.connection.commands
-    for queue in group.queues():
-        await channel.ask(commands.Queue.Delete(0, queue, False, False, False))
+    await channel.ask_all(commands.Queue.Delete(0, queue, False, False, False) for queue in group.queues())
+
+
+def _queue(commands: Any, queue: str, arguments: dict[str, Any]) -> Any:
+    """Return how a queue is made that outlives the server, unless it is there."""
+    return commands.Queue.Declare(0, queue, False, True, False, False, False, arguments)
 
 
 def _routing(pattern: str) -> str:

@@ -23,6 +23,11 @@ CONNECT_TIMEOUT_S: Final = 10.0
 #: How long an answer of the server may take, in seconds: making a queue waits for the disks of a cluster.
 ANSWER_S: Final = 20.0
 
+#: From when on an answer that a queue is empty is not believed, in seconds: RabbitMQ says so of every queue that does
+#: not answer it within 250 ms. How soon it is asked again.
+SLOW_ANSWER_S: Final = 0.2
+LOOK_AGAIN_S: Final = 0.02
+
 #: Longest frame that is agreed on, in bytes: RabbitMQ's own default. Bodies travel in so large pieces.
 FRAME_BYTES_MAX: Final = 131_072
 

@@ -37,24 +37,40 @@ class Source:
         self.holds = Holds(channel)
 
 
-async def ready(channel: Channel, *queues: str) -> int:
+async def ready(channel: Channel, *queues: str, consumed: bool = False) -> int:
     """Return how many messages are ready in queues that are consumed through a channel.
 
     Looked at twice: what the server had sent to the channel before it answered the first time comes before the second.
+
+    Args:
+        consumed: Whether these queues are consumed from for certain; see `Channel.look`.
     """
     for _ in range(2):
-        found = [await channel.look(queue) for queue in queues]
+        found = [await channel.look(queue, consumed=consumed) for queue in queues]
     return sum(each.message_count for each in found)
 
 
-async def quiet(source: Source, queue: str, limit: int) -> None:
-    """Wait until the server has nothing on its way here from a queue, so that a consumer can be cancelled.
+async def stop(source: Source, queue: str, limit: int, *consumers: str) -> None:
+    """Cancel consumers of a queue when the server has nothing on its way to them.
 
     What reaches a channel after its consumer was cancelled is given back by the server itself, as if this process had
-    vanished. Nothing is on its way if the queue has nothing ready, or what is unsettled here is all that may be.
+    vanished.
+
+    Args:
+        limit: How much may be unsettled here, through all consumers of this queue that there are.
     """
+    channel = source.channel
+    going_on = [consumer for consumer in consumers if not channel.is_cancelled(consumer)]
+    if going_on:
+        await channel.confirmed(*going_on)
+        await _quiet(source, queue, limit)
+    await channel.cancel(*consumers)
+
+
+async def _quiet(source: Source, queue: str, limit: int) -> None:
+    """Wait until nothing is on its way: the queue has nothing ready, or what is unsettled here is all that may be."""
     for _ in range(_QUIET_LOOKS_COUNT):
-        if len(source.holds) >= limit or not await ready(source.channel, queue):
+        if len(source.holds) >= limit or not await ready(source.channel, queue, consumed=True):
             return
         await asyncio.sleep(_QUIET_S)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import sys
 from typing import TYPE_CHECKING
 
 from ..._broker.attributes import text
@@ -16,7 +17,7 @@ from . import binding
 from .channel import Arrival
 from .copies import note
 from .limits import PARTITION_PREFETCH_MESSAGES
-from .lines import Line, Source, quiet, ready
+from .lines import Line, Source, ready, stop
 from .place import Held
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Partition:
         self._fence = ""
         self._early: list[tuple[Held, str]] = []
         self._position = 0
-        self._fresh = ""
+        self._again = self._fresh = ""  # the names of the consumers
         self._idle: asyncio.Future[None] | None = None
 
     async def acquire(self, connection: Connection) -> None:
@@ -50,11 +51,13 @@ class Partition:
         self._synced = asyncio.get_running_loop().create_future()
         self._fence = f"fence {secrets.token_urlsafe(9)}"
         await channel.limit(0)
-        await channel.consume(self.line.again, self._came_again)
+        self._again = channel.begin(self.line.again, self._came_again)
+        await channel.confirmed(self._again)
         await self._member.sender.sent([note(self.line.again, self._fence)])
         await self._synced
         await channel.limit(PARTITION_PREFETCH_MESSAGES)
-        self._fresh = await channel.consume(self.line.fresh, self._came_fresh)
+        self._fresh = channel.begin(self.line.fresh, self._came_fresh)
+        await channel.confirmed(self._fresh)
 
     @property
     def is_acquired(self) -> bool:
@@ -81,7 +84,8 @@ class Partition:
         if source is None or source.channel.ended is not None:
             return
         await self._take_no_more(source)
-        await source.channel.cancel(*source.channel.consumers)
+        if self._again:
+            await stop(source, self.line.again, sys.maxsize, self._again)
         self._sync()
         await self._member.publish_anew(source, lambda held: held.source is source)
         await source.channel.close()
@@ -89,9 +93,7 @@ class Partition:
     async def _take_no_more(self, source: Source) -> None:
         """Take nothing fresh any more."""
         if self._fresh:
-            await quiet(source, self.line.fresh, PARTITION_PREFETCH_MESSAGES)
-            await source.channel.cancel(self._fresh)
-            self._fresh = ""
+            await stop(source, self.line.fresh, PARTITION_PREFETCH_MESSAGES, self._fresh)
 
     def settled(self) -> None:
         """Something was settled."""

@@ -15,7 +15,7 @@ from . import binding
 from .channel import Arrival, Channel
 from .connection import Connection
 from .limits import PREFETCH_MESSAGES_MAX, PREFETCH_MESSAGES_MIN
-from .lines import Line, Source, quiet, ready
+from .lines import Line, Source, ready, stop
 from .place import Held
 
 if TYPE_CHECKING:
@@ -51,8 +51,11 @@ class Shared:
 
     async def _consume(self, source: Source, limit: int) -> None:
         await source.channel.limit(limit)
-        name = await source.channel.consume(self._line.fresh, self._came)
-        self._consumers.append((name, limit))
+        name = source.channel.begin(self._line.fresh, self._came)
+        self._consumers.append(
+            (name, limit)
+        )  # at once: it may deliver from now on, whoever waits for its confirmation
+        await source.channel.confirmed(name)
 
     def hang_up(self) -> None:
         """End it without waiting."""
@@ -70,10 +73,8 @@ class Shared:
         fresh, again = self._fresh, self._again
         assert fresh is not None, "it has begun"
         assert again is not None, "it has begun"
-        await quiet(fresh, self._line.fresh, self._limit)
-        await fresh.channel.cancel(*fresh.channel.consumers)
-        await quiet(again, self._line.again, PREFETCH_MESSAGES_MAX)
-        await again.channel.cancel(*again.channel.consumers)
+        await stop(fresh, self._line.fresh, self._limit, *fresh.channel.consumers)
+        await stop(again, self._line.again, PREFETCH_MESSAGES_MAX, *again.channel.consumers)
         await self._member.publish_anew(again, lambda held: held.source is again)
         await self._member.publish_anew(fresh, lambda held: held.source is fresh)
         await fresh.channel.close()
@@ -141,8 +142,7 @@ class Shared:
             if more:
                 await self._consume(source, more)
             else:
-                await quiet(source, self._line.fresh, self._limit)
-                name, _ = self._consumers.pop()
-                await source.channel.cancel(name)
+                await stop(source, self._line.fresh, self._limit, self._consumers[-1][0])
+                self._consumers.pop()
         finally:
             self._resizing = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ..._core.capabilities import Capabilities
 from ..._core.delivery import Durability, SendOutcome
@@ -18,6 +18,7 @@ from ..._core.message import Message
 from ..._core.ports import Clock, Feed, Subscription, Timer, Topology
 from ..._core.run import MessageRun
 from ..._core.topic import is_reply_address
+from . import binding
 from .calendar import Calendar
 from .catalogue import Catalogue, GroupEntry, group_of
 from .channel import Channel
@@ -159,19 +160,25 @@ class AmqpTransport(Inspection, Calendar, Roster):
         """Make what a group lacks: the server may have lost it, or somebody has deleted or emptied a queue."""
         group = group_of(entry, self.names)
         await make_group(channel, group)
-        nobody = not (await channel.look(group.line().again)).consumer_count
-        if (
-            nobody
-            and group.partitions
-            and (await channel.look(group.tokens)).message_count < group.partitions
-        ):
-            await self._make_tokens(channel, group)
+        again = group.line().again
+        if not group.partitions or (await channel.look(again)).consumer_count:
+            return
+        there: set[int] = (
+            set()
+        )  # found by taking them, which cannot be answered wrongly; they go back with the channel
+        while (token := await channel.get(group.tokens)) is not None:
+            there.add(int(binding.note(token) or 0))
+        if not (await channel.look(again)).consumer_count:
+            await self._put_tokens(group, set(range(group.partitions)) - there)
 
     async def _make_tokens(self, channel: Channel, group: Group) -> None:
-        """Put a token for each partition where nobody has any."""
+        """Put a token for each partition where there are none, or none that count."""
         if group.partitions:
             await channel.ask(channel.connection.commands.Queue.Purge(0, group.tokens, False))
-            await self.sender.sent([note(group.tokens, str(number)) for number in range(group.partitions)])
+            await self._put_tokens(group, range(group.partitions))
+
+    async def _put_tokens(self, group: Group, numbers: Iterable[int]) -> None:
+        await self.sender.sent([note(group.tokens, str(number)) for number in numbers])
 
     # --- sending -----------------------------------------------------------------------------------------------
 

@@ -23,11 +23,6 @@ async def hand_over(groups: Sequence[Group], names: Names, link: Link, sender: S
     Raises:
         TransportError: It did not happen, or in part.
     """
-    channel = await link.channel()
-    waiting = (await channel.look(names.unread)).message_count
-    await channel.close()
-    if not waiting:
-        return
     async with letters(names.unread, link, sender) as found:
         parcels = [
             _parcel(arrival, group) for arrival in found.all for group in groups if _fits(arrival, group)

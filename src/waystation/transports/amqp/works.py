@@ -80,6 +80,8 @@ class Works:
             return await work(channel, *arguments)
         except Closed as closed:
             raise trouble(closed, self.options, "what was asked") from closed
+        except TimeoutError as error:
+            raise Disconnected(f"{self.options.shown} does not answer") from error
         finally:
             await channel.close()
 
