@@ -27,6 +27,7 @@ example-served: .venv/installed ## a store that is served, its server restarted 
 brokers: .venv/tools ## install the servers that the tests of brokers need; where that takes root and you are not, say what to type
 	$(BIN)/python -m scripts.brokers $(ARGS)
 
+test: export PYTHONDONTWRITEBYTECODE = # hundreds of processes are started, and each would compile what it imports
 test: .venv/tools ## the whole test suite, in two processes (ARGS="-k retry" for a part, in one)
 	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 2)
 
