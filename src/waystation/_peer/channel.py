@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
 
 from .._core.delivery import ACCEPT, RELEASE, DeadLetter, Delivery, Retry, Settlement
 from .._core.errors import RemoteProtocolError
@@ -278,25 +277,20 @@ def _settlement(kind: str, delay_s: float, reason: str, detail: str) -> Settleme
 
 def deliver_frames(channel: int, numbered: Sequence[tuple[int, Delivery]]) -> Iterator[Deliver]:
     """Return frames for deliveries, in order of their numbers: one for what is of one run, without gaps, and small."""
-    if numbered and _is_one_frame(numbered):
-        yield _frame(channel, numbered)
-        return
-    for _, some in groupby(enumerate(numbered), key=_company):
-        for part in _portions([each for _, each in some]):
-            yield _frame(channel, part)
-
-
-def _is_one_frame(numbered: Sequence[tuple[int, Delivery]]) -> bool:
-    """Say whether that is seen at a glance: it nearly always is, and dividing takes as long as all the rest."""
-    deliveries = [delivery for _, delivery in numbered]
-    origin = deliveries[0].origin
-    if isinstance(origin, MessageRun):
-        alike = all(delivery.origin is origin for delivery in deliveries)
-    else:
-        alike = not any(isinstance(delivery.origin, MessageRun) for delivery in deliveries)
-    if not alike or numbered[-1][0] - numbered[0][0] != len(numbered) - 1:
-        return False
-    return sum([len(delivery.body) for delivery in deliveries]) <= BATCH_BYTES_MAX
+    first, size = 0, 0
+    run: MessageRun | None = None
+    next_number = -1
+    for place, (number, delivery) in enumerate(numbered):  # one pass, for it is done with each delivery
+        origin, more = delivery.origin, len(delivery.body)
+        its_run = origin if origin is run or isinstance(origin, MessageRun) else None
+        if its_run is not run or number != next_number or size + more > BATCH_BYTES_MAX:
+            if place:
+                yield _frame(channel, numbered[first:place])
+            first, size, run = place, 0, its_run
+        size += more
+        next_number = number + 1
+    if numbered:
+        yield _frame(channel, numbered[first:])
 
 
 def _frame(channel: int, numbered: Sequence[tuple[int, Delivery]]) -> Deliver:
@@ -310,25 +304,6 @@ def _frame(channel: int, numbered: Sequence[tuple[int, Delivery]]) -> Deliver:
         [] if attempts.count(1) == len(attempts) else attempts,
         {} if errors.count(None) == len(errors) else {i: each for i, each in enumerate(errors) if each},
     )
-
-
-def _portions(part: list[tuple[int, Delivery]]) -> Iterator[list[tuple[int, Delivery]]]:
-    """Divide deliveries whose bodies are too much for one frame."""
-    first, size = 0, 0
-    for place, (_, delivery) in enumerate(part):
-        more = len(delivery.body)
-        if size + more > BATCH_BYTES_MAX and place > first:
-            yield part[first:place]
-            first, size = place, 0
-        size += more
-    yield part[first:] if first else part
-
-
-def _company(placed: tuple[int, tuple[int, Delivery]]) -> tuple[int, int]:
-    """What consecutive deliveries of one frame have in common: their run, and how far their numbers are ahead."""
-    place, (number, delivery) = placed
-    run = id(delivery.origin) if isinstance(delivery.origin, MessageRun) else 0
-    return run, number - place
 
 
 def _packed(deliveries: Sequence[Delivery]) -> Packed:
