@@ -9,7 +9,7 @@ import msgspec
 from ..._broker.attributes import KAFKA, text
 from ..._core.inspection import DeadInfo
 from .place import Letter, Place
-from .records import TOPIC_HEADER, Fetched, message_of, milliseconds, records_of
+from .records import TOPIC_HEADER, Fetched, Header, message_of, milliseconds, records_of
 from .sender import Entry
 
 _GROUP, _REASON, _DETAIL, _ATTEMPTS, _DIED = "wsgroup", "wsreason", "wsdetail", "wsattempts", "wsdied"
@@ -19,7 +19,8 @@ _KEY = KAFKA.names["key"]
 
 def letter_of(topic: str, group: str, place: Place, letter: Letter, died: float) -> Entry:
     """Return a dead letter as a record. Its key is its origin, so that writing it twice is writing it once."""
-    (headers,) = records_of([letter.message])
+    (written,) = records_of([letter.message])
+    headers: list[Header] = [*written.items()]
     if letter.message.key is not None:
         headers.append((_KEY, letter.message.key))
     headers += [

@@ -40,9 +40,10 @@ AWAKE_S: Final = 0.1
 #: loop: in a thread of their own, each would wait for the interpreter while the loop is busy.
 CONFIRMATIONS_S: Final = 0.001
 
-#: How long a record may wait for company on its way to the broker, in milliseconds. What is published together is given
-#: to the library together, so that this is only to let it take up all of that.
-LINGER_MS: Final = 0.5
+#: How long a record may wait for company on its way to the broker, in milliseconds: longer than it takes to give the
+#: library a whole batch, which is then one request; one that is full does not wait. It cannot be told otherwise that a
+#: batch has ended, and waits for the last part of each millisecond busily.
+LINGER_MS: Final = 5.0
 
 #: Requests of the producer that one broker may have at once. It works on one of a connection at a time anyway; what is
 #: published meanwhile gathers, as in a group commit.
@@ -98,16 +99,15 @@ STATE_PARTITIONS_COUNT: Final = 8
 #: Partitions of the topic of replies: a bus reads one, with the replies for all buses that share it.
 REPLY_PARTITIONS_COUNT: Final = 16
 
-#: How long a partition gets them at least, in seconds: a batch that is spread over partitions is as many requests, and
-#: as many flushes.
-KEYLESS_RUN_S: Final = 0.05
-
 #: How long replies are kept, in seconds: longer than anybody waits for one.
 REPLY_RETENTION_S: Final = 600.0
 
-#: Messages without a key that go to one partition before it is the next one's turn: few enough to spread the work,
-#: enough to travel together.
-KEYLESS_RUN_MESSAGES_MAX: Final = 256
+#: Messages without a key that go to one partition at least before it is the next one's turn: few enough to spread the
+#: work, enough to travel together.
+KEYLESS_RUN_MESSAGES_MIN: Final = 256
+
+#: How long it gets them at least, in seconds: what is spread over partitions is as many requests, and as many flushes.
+KEYLESS_RUN_S: Final = 0.05
 
 #: Largest body, in bytes. A broker takes 1 MiB with its headers by default; topics that the gate makes take more, but
 #: a log that many read is no place for large things.

@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from ..._core.errors import ConfigurationError
-from ..._core.limits import SEND_TIMEOUT_S
+from ..._core.limits import BATCH_MESSAGES_MAX, SEND_TIMEOUT_S
 from ..._core.url import TransportURL
 from .limits import (
     FETCH_WAIT_MS,
@@ -81,6 +81,7 @@ class Options:
             "acks": "all",
             "enable.idempotence": True,
             "linger.ms": LINGER_MS,
+            "batch.num.messages": BATCH_MESSAGES_MAX,
             "max.in.flight.requests.per.connection": REQUESTS_IN_FLIGHT,
             "message.timeout.ms": round(SEND_TIMEOUT_S * 1000) - 1500,
             "message.max.bytes": RECORD_BYTES_MAX,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import repeat
 from typing import TypeAlias
 from zlib import crc32
 
@@ -15,12 +16,12 @@ from ..._core.delivery import Durability, Receipt, SendOutcome
 from ..._core.errors import Disconnected, SendRejected, TransportError, WaystationError
 from ..._core.message import Message
 from ..._core.ports import Clock
-from ..._core.run import ids_of
+from ..._core.run import MessageRun, ids_of
 from ..._core.topic import check_name, is_reply_address
 from .broker import Broker
 from .driver import send_failure
 from .ledger import CONFIG
-from .limits import KEYLESS_RUN_MESSAGES_MAX, KEYLESS_RUN_S, REPLY_PARTITIONS_COUNT, REPLY_RETENTION_S
+from .limits import KEYLESS_RUN_MESSAGES_MIN, KEYLESS_RUN_S, REPLY_PARTITIONS_COUNT, REPLY_RETENTION_S
 from .records import TOPIC_HEADER, milliseconds, records_of
 from .schedule import row_of
 from .sender import Entry, Outcome, Sender
@@ -30,11 +31,11 @@ Done: TypeAlias = Callable[[Sequence[SendOutcome]], None]
 
 @dataclass(slots=True)
 class _Turn:
-    """Which partition gets messages without a key, how many more before it is looked at the time, and since when."""
+    """Which partition gets messages without a key, since when, and how many it has got."""
 
     lane: int
-    left: int = KEYLESS_RUN_MESSAGES_MAX
-    since: float = 0.0
+    since: float
+    count: int = 0
 
 
 class Outbox:
@@ -79,17 +80,24 @@ class Outbox:
 
     def _unknown(self, messages: Sequence[Message]) -> set[str]:
         """Return the broker's names of topics that are not known yet."""
-        known, names = self._broker.known, self._broker.names
-        found = set()
-        now = self._clock.time()
-        for message in messages:
-            topic = message.topic
-            name = names.replies if is_reply_address(topic) else names.prefix + topic
-            if name not in known:
-                found.add(name)
-            if message.deliver_at is not None and message.deliver_at > now and names.delay not in known:
-                found.add(names.delay)
+        return self._names_of(messages) - self._broker.known.keys()
+
+    def _names_of(self, messages: Sequence[Message]) -> set[str]:
+        """Return the broker's names of the topics to which messages go."""
+        names = self._broker.names
+        found = {
+            names.replies if is_reply_address(topic) else names.prefix + topic
+            for topic in topics_of(messages)
+        }
+        if self._is_any_later(messages):
+            found.add(names.delay)
         return found
+
+    def _is_any_later(self, messages: Sequence[Message]) -> bool:
+        """Say whether a message waits for its time."""
+        now = self._clock.time()
+        some = [messages.shared] if isinstance(messages, MessageRun) else messages
+        return any(each.deliver_at is not None and each.deliver_at > now for each in some)
 
     async def _send_waiting(self) -> None:
         try:
@@ -125,59 +133,80 @@ class Outbox:
 
     def _write(self, messages: Sequence[Message], done: Done) -> None:
         try:
-            entries = self._entries(messages)
-            self._sender.write(entries, partial(self._sent, messages, entries, done))
+            self._sender.write(
+                self._entries(messages), partial(self._sent, messages, done), count=len(messages)
+            )
         except Disconnected as error:
             done([SendRejected(str(error))] * len(messages))
 
-    def _entries(self, messages: Sequence[Message]) -> list[Entry]:
-        entries = []
-        now = self._clock.time()
-        names, known = self._broker.names, self._broker.known
-        is_scheduled = False
-        for message, headers in zip(messages, records_of(messages), strict=True):
-            when = milliseconds(message.time)
-            if message.deliver_at is not None and message.deliver_at > now:
-                entries.append(row_of(names.delay, message, headers))
-                is_scheduled = True
-            elif is_reply_address(message.topic):
-                headers.append((TOPIC_HEADER, message.topic))
-                lane = crc32(message.topic.encode()) % known[names.replies].partitions
-                entries.append(Entry(names.replies, lane, message.key, message.body, headers, when))
-            else:
-                name = names.prefix + message.topic
-                lane = -1 if message.key is not None else self._turn(name, known[name].partitions)
-                entries.append(Entry(name, lane, message.key, message.body, headers, when))
-        if is_scheduled:
-            self._scheduled()
-        return entries
+    def _entries(self, messages: Sequence[Message]) -> Iterable[Entry]:
+        """Return the records for a batch, each made when its turn comes: a thousand at once would be much memory."""
+        written = records_of(messages)
+        if not isinstance(messages, MessageRun) or is_reply_address(messages.shared.topic):
+            return self._each(messages, written)
+        shared, keys = messages.shared, messages.keys
+        if self._is_any_later(messages):
+            return self._each(messages, written)
+        name, when = self._broker.names.prefix + shared.topic, milliseconds(shared.time)
+        lane = self._turn(name, len(messages))
+        if keys is None:
+            return map(
+                Entry, repeat(name), repeat(lane), repeat(None), messages.bodies, written, repeat(when)
+            )
+        return (
+            Entry(name, lane if key is None else -1, key, body, headers, when)
+            for headers, body, key in zip(written, messages.bodies, keys, strict=True)
+        )
 
-    def _turn(self, name: str, partitions: int) -> int:
-        """Return whose turn it is to get a message without a key. What comes together goes together."""
+    def _each(self, messages: Sequence[Message], written: Iterable[dict[str, str]]) -> Iterator[Entry]:
+        now = self._clock.time()
+        prefix, lanes = self._broker.names.prefix, dict[str, int]()
+        for message, headers in zip(messages, written, strict=True):
+            topic, key = message.topic, message.key
+            if message.deliver_at is not None and message.deliver_at > now:
+                self._scheduled()
+                yield row_of(self._broker.names.delay, message, headers)
+            elif is_reply_address(topic):
+                yield self._reply(message, headers)
+            else:
+                lane = -1
+                if key is None and (lane := lanes.get(topic, -1)) < 0:
+                    lane = lanes[topic] = self._turn(prefix + topic, len(messages))
+                yield Entry(prefix + topic, lane, key, message.body, headers, milliseconds(message.time))
+
+    def _reply(self, message: Message, headers: dict[str, str]) -> Entry:
+        name = self._broker.names.replies
+        headers[TOPIC_HEADER] = message.topic
+        lane = crc32(message.topic.encode()) % self._broker.known[name].partitions
+        return Entry(name, lane, message.key, message.body, headers, milliseconds(message.time))
+
+    def _turn(self, name: str, count: int) -> int:
+        """Return which partition gets the messages without a key of a batch: what comes together goes together."""
+        partitions, now = self._broker.known[name].partitions, self._loop.time()
         turn = self._turns.get(name)
         if turn is None:
-            turn = self._turns[name] = _Turn(random.randrange(partitions))
-        if not turn.left:
-            now = self._loop.time()
-            if now - turn.since >= KEYLESS_RUN_S:
-                turn.lane, turn.since = (turn.lane + 1) % partitions, now
-            turn.left = KEYLESS_RUN_MESSAGES_MAX
-        turn.left -= 1
-        return turn.lane
+            turn = self._turns[name] = _Turn(random.randrange(partitions), now)
+        elif turn.count >= KEYLESS_RUN_MESSAGES_MIN and now - turn.since >= KEYLESS_RUN_S:
+            turn.lane, turn.since, turn.count = (turn.lane + 1) % partitions, now, 0
+        turn.count += count
+        return turn.lane % partitions
 
-    def _sent(
-        self, messages: Sequence[Message], entries: Sequence[Entry], done: Done, outcome: Outcome
-    ) -> None:
+    def _sent(self, messages: Sequence[Message], done: Done, outcome: Outcome) -> None:
         known = self._broker.known
-        levels = {entry.topic for entry in entries}
-        durability = min(
-            (known[name].durability for name in levels if name in known), default=Durability.WRITTEN
-        )
+        levels = [known[name].durability for name in self._names_of(messages) if name in known]
+        durability = min(levels, default=Durability.WRITTEN)
         ids = ids_of(messages)
         outcomes: list[SendOutcome] = [Receipt(each, durability) for each in ids]
         for index, error in outcome.errors.items():
             outcomes[index] = send_failure(error, ids[index])
         done(outcomes)
+
+
+def topics_of(messages: Sequence[Message]) -> set[str]:
+    """Return the topics of messages."""
+    if isinstance(messages, MessageRun):
+        return {messages.shared.topic}
+    return {message.topic for message in messages}
 
 
 def check_topics(messages: Sequence[Message]) -> None:
@@ -186,6 +215,6 @@ def check_topics(messages: Sequence[Message]) -> None:
     Raises:
         ConfigurationError: Nothing was sent.
     """
-    for topic in {message.topic for message in messages}:
+    for topic in topics_of(messages):
         if not is_reply_address(topic):
             check_name(topic)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final, Protocol, overload
 
@@ -18,11 +18,6 @@ TOPIC_HEADER: Final = "wstopic"
 _EXPIRES = KAFKA.names["expires_at"]
 _ID, _KEY, _TIME = KAFKA.names["id"], KAFKA.names["key"], KAFKA.names["time"]
 
-#: Fields that most messages do not have, beside `headers`.
-_RARE = (
-    "correlation_id", "causation_id", "reply_to", "expires_at", "deliver_at", "priority", "dedupe_key", "traceparent",
-    "failure",
-)  # fmt: skip
 _CONTENT_TYPE = "content-type"
 
 
@@ -129,31 +124,75 @@ def message_of(raw: Fetched, topic: str, *, key: str | None = None) -> Message:
     )
 
 
-def records_of(messages: Sequence[Message]) -> list[list[Header]]:
-    """Return the headers of each message of a batch. The key is not among them: it has a place of its own."""
+def records_of(messages: Sequence[Message]) -> Iterator[dict[str, str]]:
+    """Yield the headers of each message of a batch. The key is not among them: it has a place of its own."""
     if isinstance(messages, MessageRun):
         shared = to_headers(messages.shared, KAFKA)
         del shared[_ID]
         shared.pop(_KEY, None)
-        common = [(_TIME, shared.pop(_TIME)), *shared.items()]
-        return [[(_ID, each), *common] for each in messages.ids]
-    return [_headers_of(message) for message in messages]
+        return ({_ID: each, **shared} for each in messages.ids)
+    written = _Written()
+    times = [
+        written.time(each.time) for each in messages
+    ]  # first, so that little is left to do between two records
+    common = written.common
+    return (
+        {_ID: each.id, _TIME: time, **common(each)} if _is_plain(each) else _all_headers(each)
+        for each, time in zip(messages, times, strict=True)
+    )
 
 
-def _headers_of(message: Message) -> list[Header]:
-    """As `to_headers`; of a message with nothing but a body only what is its own is written anew."""
-    if message.headers or any(map(message.__getattribute__, _RARE)):
-        headers = to_headers(message, KAFKA)
-        headers.pop(_KEY, None)
-        return list(headers.items())
-    own = ((_ID, message.id), (_TIME, rfc3339(message.time)))
-    return [*own, *_common(message.topic, message.type, message.source, message.content_type)]
+def _is_plain(message: Message) -> bool:
+    """Say whether a message has nothing that most do not have."""
+    return (
+        message.correlation_id is message.causation_id is message.reply_to is message.dedupe_key
+        is message.traceparent is message.failure is None
+        and message.expires_at is message.deliver_at is None
+        and not (message.priority or message.headers)
+    )  # fmt: skip
+
+
+def _all_headers(message: Message) -> dict[str, str]:
+    headers = to_headers(message, KAFKA)
+    headers.pop(_KEY, None)
+    return headers
+
+
+class _Written:
+    """What was written last: most messages of a batch have all but a fraction of a second in common."""
+
+    __slots__ = ("_common", "_of", "_second", "_whole")
+
+    def __init__(self) -> None:
+        self._whole, self._second = -1, ""
+        self._of: tuple[str, str, str, str] | None = None
+        self._common: dict[str, str] = {}
+
+    def time(self, unix_s: float) -> str:
+        """As `rfc3339`."""
+        whole = int(unix_s)
+        if whole != self._whole:
+            second = rfc3339(float(whole))
+            if not second.endswith("Z"):  # beyond the calendar
+                return rfc3339(unix_s)
+            self._whole, self._second = whole, second[:-1] + "."
+        ticks = int((unix_s - whole) * 1e7 + 0.5)
+        if 0 < ticks < 10_000_000 and whole + ticks / 1e7 == unix_s:
+            return self._second + str(10_000_000 + ticks)[1:] + "Z"
+        return rfc3339(unix_s)
+
+    def common(self, message: Message) -> dict[str, str]:
+        """Return the headers of a plain message that others are likely to have too."""
+        of = (message.topic, message.type, message.source, message.content_type)
+        if of != self._of:
+            self._of, self._common = of, _common(*of)
+        return self._common
 
 
 @lru_cache(maxsize=1024)
-def _common(topic: str, kind: str, source: str, content_type: str) -> tuple[Header, ...]:
+def _common(topic: str, kind: str, source: str, content_type: str) -> dict[str, str]:
     blank = Message("", topic, b"", type=kind, source=source, content_type=content_type)
-    return tuple(each for each in to_headers(blank, KAFKA).items() if each[0] not in (_ID, _TIME))
+    return {name: value for name, value in to_headers(blank, KAFKA).items() if name not in (_ID, _TIME)}
 
 
 def milliseconds(unix_s: float) -> int:

@@ -22,7 +22,7 @@ from ..._core.topic import matches
 from .broker import Broker, Spot
 from .marks import Mark
 from .poller import Given, Poller
-from .records import TOPIC_HEADER, Fetched, Header, message_of
+from .records import TOPIC_HEADER, Fetched, message_of
 from .sender import Entry
 from .table import Table
 
@@ -34,12 +34,12 @@ _KEY = KAFKA.names["key"]
 Send = Callable[[Sequence[Message]], Any]
 
 
-def row_of(topic: str, message: Message, headers: list[Header]) -> Entry:
+def row_of(topic: str, message: Message, headers: Mapping[str, str]) -> Entry:
     """Return a message that waits as a record. Its key is the message's id."""
-    more: list[Header] = [(TOPIC_HEADER, message.topic)]
+    more = {TOPIC_HEADER: message.topic}
     if message.key is not None:
-        more.append((_KEY, message.key))
-    return Entry(topic, 0, message.id, message.body, [*headers, *more])
+        more[_KEY] = message.key
+    return Entry(topic, 0, message.id, message.body, {**headers, **more})
 
 
 def message_in(row: Fetched) -> Message:

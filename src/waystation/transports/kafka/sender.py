@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
+
+import msgspec
 
 from ..._core.errors import Disconnected
 from .driver import load
@@ -17,26 +19,15 @@ from .records import Header
 _QUEUE_FULL = -184
 
 
-class Entry:
+class Entry(msgspec.Struct, gc=False):
     """A record to be written. `partition` -1: by its key, as Kafka's own clients place it."""
 
-    __slots__ = ("headers", "key", "milliseconds", "partition", "topic", "value")
-
-    def __init__(
-        self,
-        topic: str,
-        partition: int,
-        key: str | bytes | None,
-        value: bytes | None,
-        headers: list[Header] | None = None,
-        milliseconds: int = 0,
-    ) -> None:
-        self.topic = topic
-        self.partition = partition
-        self.key = key
-        self.value = value
-        self.headers = headers
-        self.milliseconds = milliseconds
+    topic: str
+    partition: int
+    key: str | bytes | None
+    value: bytes | None
+    headers: dict[str, str] | list[Header] | None = None
+    milliseconds: int = 0
 
 
 class Outcome:
@@ -46,7 +37,7 @@ class Outcome:
         left: Of how many records nothing is known yet.
         done: Called when that is none.
         errors: The driver's.
-        last: The offset of the record that was confirmed last.
+        last: The offset of the record that was heard of last; -1 if it has an error.
     """
 
     __slots__ = ("done", "errors", "last", "left")
@@ -57,15 +48,34 @@ class Outcome:
         self.left = count
         self.done = done
 
+
+class _Reports:
+    """Takes the driver's reports on a batch: a callback for each place, made once for all batches to come."""
+
+    __slots__ = ("callbacks", "outcome")
+
+    def __init__(self) -> None:
+        self.outcome: Outcome | None = None
+        self.callbacks: list[Callable[[Any, Any], None]] = []
+
+    def begin(self, outcome: Outcome) -> Sequence[Callable[[Any, Any], None]]:
+        """Report to an outcome; return a callback for each record, at least."""
+        self.outcome = outcome
+        for index in range(len(self.callbacks), outcome.left):
+            self.callbacks.append(partial(self.told, index))
+        return self.callbacks
+
     def told(self, index: int, error: Any, record: Any) -> None:
         """The broker has it, or it is known that it has not, or nothing is known."""
+        outcome = self.outcome
+        assert outcome is not None, "a report for each record, and no more"
         if error is not None:
-            self.errors[index] = error
-        elif record is not None:
-            self.last = record.offset()
-        self.left -= 1
-        if not self.left:
-            self.done(self)
+            outcome.errors[index] = error
+        outcome.left -= 1
+        if not outcome.left:
+            if error is None:
+                outcome.last = record.offset()
+            outcome.done(outcome)
 
 
 class Sender:
@@ -84,6 +94,7 @@ class Sender:
         self._retired: list[Any] = []  # those that cannot go on, and still have something to tell
         self._loop = asyncio.get_running_loop()
         self._under_way = 0
+        self._idle_reports: list[_Reports] = []
         self._timer: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
         self._is_closed = False
@@ -100,10 +111,10 @@ class Sender:
     def _make(self) -> Any:
         return load().Producer(self._options.producer() | {"error_cb": self._complained})
 
-    def write(self, entries: Sequence[Entry], done: Callable[[Outcome], None]) -> None:
-        """Begin to write records, after those before. `done` is called once, from the event loop or before this ends.
+    def write(self, entries: Iterable[Entry], done: Callable[[Outcome], None], *, count: int) -> None:
+        """Begin to write so many records, after those before.
 
-        It always is: what is not confirmed in time has an error.
+        `done` is called once, from the event loop or before this ends: what is not confirmed in time has an error.
 
         Raises:
             Disconnected: It is closed; nothing is written.
@@ -112,27 +123,28 @@ class Sender:
             raise Disconnected("kafka:// is not open")
         if self._producer is None:
             self._producer = self._make()
-        outcome = Outcome(len(entries), done)
+        if not count:
+            done(Outcome(0, done))
+            return
+        reports = self._idle_reports.pop() if self._idle_reports else _Reports()
+        outcome = Outcome(count, partial(self._finished, done, reports))
         self._under_way += 1
-        produce, told = self._producer.produce, outcome.told
-        for index, entry in enumerate(entries):
+        produce = self._producer.produce
+        for entry, told in zip(entries, reports.begin(outcome), strict=False):
             try:
                 produce(
                     entry.topic,
                     entry.value,
                     entry.key,
                     entry.partition,
-                    partial(told, index),
+                    told,
                     None,  # the same under another name
                     entry.milliseconds,
                     entry.headers,
                 )
             except (BufferError, load().KafkaException) as error:
-                told(index, error.args[0] if not isinstance(error, BufferError) else _queue_full(), None)
-        self._under_way -= 1
+                told(error.args[0] if not isinstance(error, BufferError) else _queue_full(), None)
         if outcome.left:
-            self._under_way += 1
-            outcome.done = partial(self._finished, done)
             self._watch()
 
     async def put(self, entries: Sequence[Entry]) -> Outcome:
@@ -143,7 +155,7 @@ class Sender:
             if not future.done():
                 future.set_result(outcome)
 
-        self.write(entries, done)
+        self.write(entries, done, count=len(entries))
         return await future
 
     async def close(self) -> None:
@@ -161,8 +173,9 @@ class Sender:
             if producer is not None:
                 await self._in_thread(producer.close)
 
-    def _finished(self, done: Callable[[Outcome], None], outcome: Outcome) -> None:
+    def _finished(self, done: Callable[[Outcome], None], reports: _Reports, outcome: Outcome) -> None:
         self._under_way -= 1
+        self._idle_reports.append(reports)
         if not self._under_way:
             self._idle.set()
         done(outcome)
