@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,6 +65,20 @@ def test_a_run_knows_of_its_messages_what_they_say_themselves(message: Message) 
     assert (delivery.content_type, delivery.expires_at) == (message.content_type, message.expires_at)
 
 
+@given(messages, st.randoms())
+def test_an_entry_that_others_have_written_says_the_same_in_any_order(
+    message: Message, random: Random
+) -> None:
+    """With everything that CloudEvents asks for, as their libraries write it; also with the body in the middle."""
+    pairs = [(name.encode(), value.encode()) for name, value in to_headers(message, REDIS).items()]
+    pairs.append((b"data", message.body))
+    random.shuffle(pairs)
+    run = Entries("orders", {0: (b"1-0", [part for pair in pairs for part in pair])})
+    (delivery,) = run.deliveries("token")
+    assert (delivery.message, delivery.key) == (message, message.key)
+    assert (delivery.content_type, delivery.expires_at) == (message.content_type, message.expires_at)
+
+
 @given(
     st.builds(
         Message, id=words, topic=st.just("orders"), body=st.just(b""), key=maybe, time=times, type=texts
@@ -72,7 +88,9 @@ def test_the_short_way_writes_what_the_long_one_does(message: Message) -> None:
     """One by one and in runs, with keys and without."""
     (written,) = write([message])
     fields = filled(written)
-    assert dict(zip(fields[::2], fields[1::2], strict=True)) == to_headers(message, REDIS)
+    unsaid = {"ce_specversion": "1.0", "content-type": "application/json"}
+    assert dict(zip(fields[::2], fields[1::2], strict=True)) | unsaid == to_headers(message, REDIS)
+    assert not unsaid.keys() & set(fields[::2])
     assert (fields[0] == "ce_partitionkey") == (message.key is not None)
     for keys in ([message.key, None], None):
         run = MessageRun(message, [message.id, "second"], [b"", b""], keys)

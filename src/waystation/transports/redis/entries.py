@@ -23,10 +23,7 @@ Entry: TypeAlias = tuple[bytes, list[bytes]]
 BODY = "data"
 
 _KEY_BYTES: Final = REDIS.names["key"].encode()
-_FIRST_BYTES: Final = REDIS.names["specversion"].encode()
 _BODY_BYTES: Final = BODY.encode()
-_EXPIRES_BYTES: Final = REDIS.names["expires_at"].encode()
-_CONTENT_TYPE_BYTES: Final = b"content-type"
 
 
 def message_of(topic: str, entry_id: bytes, fields: Sequence[Any]) -> Message:
@@ -96,38 +93,42 @@ class Entries(MessageRun):
         return self._entries[place][0]
 
     def key_at(self, index: int) -> str | None:
-        """Return a message's key without reading the rest of it."""
+        """Return a message's key without reading the rest of it. What Waystation writes begins with it."""
         fields = self._entries[index][1]
+        if _KEY_BYTES not in fields:
+            return None
         if fields[0] == _KEY_BYTES:
             return fields[1].decode(errors="replace")
-        return None if fields[0] == _FIRST_BYTES else self[index].key
+        return self[index].key
 
     def deliveries(self, token: object) -> list[Delivery]:
         """Return first deliveries of all messages."""
         found = []
         for place, (_, fields) in self._entries.items():
-            content_at, expires_at = _layout(tuple(fields[::2]))
-            if content_at < 0:
+            layout = _layout(tuple(fields[::2]))
+            if layout is None:
                 found.append(Delivery.of(self[place], 1, token, index=place))
                 continue
+            content_at, expires_at = layout
+            content_type = _short(fields[content_at]) if content_at else JSON
             expires = seconds(fields[expires_at].decode(errors="replace")) if expires_at else None
-            found.append(Delivery(self, place, fields[-1], _short(fields[content_at]), 1, token, expires))
+            found.append(Delivery(self, place, fields[-1], content_type, 1, token, expires))
         return found
 
 
 @lru_cache(maxsize=1024)
-def _layout(names: tuple[bytes, ...]) -> tuple[int, int]:
+def _layout(names: tuple[bytes, ...]) -> tuple[int, int] | None:
     """Return where an entry with these fields says how its body is written, and when it expires; 0: it does not.
 
-    The first is negative if this is none of ours: then all of it must be read.
+    None: its body is not where it is in ours, or is not a body at all, so that all of it must be read.
     """
-    if names[-1] != _BODY_BYTES or _CONTENT_TYPE_BYTES not in names or names.count(_BODY_BYTES) > 1:
-        return -1, 0
-    expires = 2 * names.index(_EXPIRES_BYTES) + 1 if _EXPIRES_BYTES in names else 0
-    return 2 * names.index(_CONTENT_TYPE_BYTES) + 1, expires
+    if names[-1] != _BODY_BYTES or names.count(_BODY_BYTES) > 1:
+        return None
+    at = {REDIS.field(text(name)): 2 * place + 1 for place, name in enumerate(names)}
+    return at.get("content_type", 0), at.get("expires_at", 0)
 
 
 @lru_cache(maxsize=64)
 def _short(value: bytes) -> str:
     """Return a text that many messages share."""
-    return value.decode(errors="replace")
+    return value.decode(errors="replace") or JSON

@@ -1,6 +1,7 @@
 """A message as the fields of an entry: what many have in common, their form, is handed to a script once.
 
-The body is not among them: it may be any bytes, travels apart, and is put last.
+The body is not among them: it may be any bytes, travels apart, and is put last. Nor is what goes without saying:
+each field of an entry is work for the server's memory, its file, every reader and what they send each other.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import msgspec
 
 from ..._broker.attributes import REDIS, rfc3339, to_headers
-from ..._core.message import Message
+from ..._core.message import JSON, Message
 from ..._core.run import MessageRun
 from .limits import FIELDS_COUNT_MAX
 
 _KEY: Final = REDIS.names["key"]
 _HEADERS: Final = REDIS.names["headers"]
 _NOTHING: Final = (None,) * 8
+
+#: What an entry is taken to say that does not say it.
+_UNSAID: Final = {REDIS.names["specversion"]: "1.0", "content-type": JSON}
 
 
 class Form(NamedTuple):
@@ -79,14 +83,14 @@ def _is_plain(message: Message) -> bool:
 
 
 def _form_of(message: Message, *, keyed: bool = False) -> Form:
-    return _form(message.topic, message.source, message.type, message.content_type, keyed=keyed)
+    key = "" if keyed else None
+    return _form(message.topic, message.source, message.type, message.content_type, key)
 
 
 @lru_cache(maxsize=256)
-def _form(topic: str, source: str, type_: str, content_type: str, *, keyed: bool) -> Form:
-    key = "" if keyed else None
+def _form(topic: str, source: str, type_: str, content_type: str, key: str | None) -> Form:
     fields = _fields(Message("", topic, b"", key, source=source, type=type_, content_type=content_type))
-    names = [each for each in ("key", "id", "time") if keyed or each != "key"]
+    names = [each for each in ("key", "id", "time") if key is not None or each != "key"]
     return Form(fields, tuple(fields.index(REDIS.names[each]) + 2 for each in names))
 
 
@@ -96,6 +100,7 @@ def _fields(message: Message) -> tuple[str, ...]:
         headers = to_headers(msgspec.structs.replace(message, headers={}), REDIS)
         headers[_HEADERS] = msgspec.json.encode(message.headers).decode()
     found: list[Any] = [] if message.key is None else [_KEY, headers.pop(_KEY)]
-    for item in headers.items():
-        found += item
+    for name, value in headers.items():
+        if _UNSAID.get(name) != value:
+            found += (name, value)
     return tuple(found)

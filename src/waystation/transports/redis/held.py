@@ -169,7 +169,7 @@ class Settled:
             self.others.append(_other(delivery, lease.name(index).decode(), settlement))
         elif index < 0:
             self.held.append(lease.names[-index - 1].decode())
-        elif (key := delivery.key) is None:
+        elif (key := lease.entries.key_at(index)) is None:
             self.accepted.append(index)
         else:
             self.keyed += (index, key)
@@ -189,9 +189,10 @@ def by_lease(outcomes: Iterable[tuple[Delivery, Settlement]]) -> tuple[list[Sett
     for delivery, settlement in outcomes:
         lease = token(delivery)
         if delivery.index in lease.open:
-            if lease not in found:
-                found[lease] = Settled(lease)
-            found[lease].add(delivery, settlement)
+            settled = found.get(lease)
+            if settled is None:
+                settled = found[lease] = Settled(lease)
+            settled.add(delivery, settlement)
         elif delivery.index in lease.gone:
             lost.append(delivery)
     return list(found.values()), lost

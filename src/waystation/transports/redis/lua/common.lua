@@ -74,12 +74,8 @@ local function value_of(fields, name)
   end
 end
 
--- What Waystation writes begins with the key, or with another attribute if there is none.
-local function key_of(fields)
-  if fields[1] == 'ce_partitionkey' then return fields[2] end
-  if fields[1] == 'ce_specversion' then return nil end
-  return value_of(fields, 'ce_partitionkey')
-end
+-- What Waystation writes begins with the key, if there is one.
+local function key_of(fields) return value_of(fields, 'ce_partitionkey') end
 
 local function priority_of(fields)
   local priority = tonumber(value_of(fields, 'ce_priority') or 0) or 0
