@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Sized
 from typing import Any
 
 import msgspec
@@ -37,12 +38,8 @@ def test_as_many_values_are_found_as_there_are(value: Any) -> None:
 def name_of(value: object) -> str:
     """Return what the test of a value is called: the same in every process, and short."""
     if isinstance(value, msgspec.msgpack.Ext):
-        return f"Ext({value.code}, {len(value.data)})"
-    return (
-        f"{type(value).__name__}({len(value)})"
-        if isinstance(value, str | bytes | list | dict)
-        else repr(value)
-    )
+        return f"Ext({value.code}, {len(bytes(value.data))})"
+    return f"{type(value).__name__}({len(value)})" if isinstance(value, Sized) else repr(value)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from .._core.ports import Transport
 from .._core.prefetch import Prefetch
 from .._core.rate import Rate
 from .._core.retry import describe
-from .bell import Bell
+from .._feeds.bell import Bell
 from .context import Runtime
 from .deadline import Deadline
 from .handlers import HandlerSpec

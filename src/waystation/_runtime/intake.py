@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from .._core.delivery import Delivery
 from .._core.ports import Clock
 from .._core.prefetch import Prefetch
-from .bell import Bell
+from .._feeds.bell import Bell
 from .lanes import Lanes
 from .limiter import Limiter
 from .valve import Valve

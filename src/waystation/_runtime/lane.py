@@ -13,7 +13,7 @@ from typing import Protocol
 from .._core.admission import sequence_of
 from .._core.delivery import Delivery
 from .._core.errors import SettlementLost
-from .bell import Bell
+from .._feeds.bell import Bell
 
 
 class LeaseLost(SettlementLost):

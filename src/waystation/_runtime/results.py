@@ -21,7 +21,7 @@ from .._core.delivery import ACCEPT, RELEASE, DeadLetter, Delivery, Receipt, Ret
 from .._core.errors import WaystationError
 from .._core.ports import Transport
 from .._core.question import Reply
-from .bell import Bell
+from .._feeds.bell import Bell
 from .handlers import HandlerSpec
 from .joiner import Joiner
 from .lane import Lane

@@ -12,7 +12,7 @@ from .._core.limits import RECONNECT_DELAY_S_MAX, RECONNECT_FIRST_DELAY_S
 from .._core.ports import AnsweringFeed, Clock, Feed, PromptFeed, Subscription, Topology, Transport
 from .._core.question import Reply
 from .._core.retry import RetryPolicy, describe
-from .bell import Bell
+from .._feeds.bell import Bell
 
 _log = logging.getLogger("waystation.consumer")
 

@@ -106,9 +106,9 @@ def _environment(folder: Path, number: int, between: int, epmd: int, request: Re
         f"{mine}PID_FILE": str(folder / "pid"),
         # The server itself in place of a shell that waits for it, so that its number is known to whoever ends it.
         f"{mine}ALLOW_INPUT": "1",
-        # Nodes listen on loopback for each other too.
+        # Nodes listen on loopback for each other too. A dump of their tables would lie wherever they were started from.
         f"{mine}SERVER_ADDITIONAL_ERL_ARGS": (
-            "-noinput -start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"
+            "-noinput -start_epmd false -kernel inet_dist_use_interface {127,0,0,1} -mnesia core_dir false"
         ),
     }
 

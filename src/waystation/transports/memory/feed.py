@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeAlias
@@ -10,9 +9,10 @@ from typing import Protocol, TypeAlias
 from ..._core.delivery import RELEASE, Delivery, Release, Retry, Settlement
 from ..._core.errors import Disconnected, SettlementLost
 from ..._core.limits import LEASE_S
-from ..._core.message import Message
 from ..._core.ports import Clock
 from ..._core.question import Reply
+from ..._feeds.bell import Bell
+from ..._feeds.mailbox import Mailbox as _Mailbox
 from .place import Place, token
 from .question import Question, Questions
 
@@ -31,24 +31,6 @@ class Keeper(Protocol):
         """The feed was closed."""
 
 
-class _Bell:
-    """Wakes the one task that has looked, found nothing, and waits."""
-
-    __slots__ = ("_waiting",)
-
-    def __init__(self) -> None:
-        self._waiting: asyncio.Future[None] | None = None
-
-    def ring(self) -> None:
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None and not waiting.done():
-            waiting.set_result(None)
-
-    def rung(self) -> asyncio.Future[None]:
-        waiting = self._waiting = asyncio.get_running_loop().create_future()
-        return waiting
-
-
 class GroupFeed:
     """One member of a group: takes from the group's place on every topic that its pattern fits."""
 
@@ -57,7 +39,7 @@ class GroupFeed:
         self.pattern = pattern
         self._keeper = keeper
         self._places: deque[Place] = deque()
-        self._bell = _Bell()
+        self._bell = Bell()
         #: There may be something to take.
         self.wake = self._bell.ring
         self.questions = Questions(self)
@@ -209,63 +191,20 @@ class GroupFeed:
         self._keeper.ring_at(place.next_due)
 
 
-class Mailbox:
-    """A reply address: what arrives is delivered once, to whoever has it open, and needs no settling."""
+class Mailbox(_Mailbox):
+    """A reply address in this process."""
 
     def __init__(self, keeper: Keeper, address: str) -> None:
-        self.address = address
-        self.messages: deque[Message] = deque()
+        super().__init__(address)
         self._keeper = keeper
-        self._bell = _Bell()
-        #: Something arrived.
-        self.wake = self._bell.ring
-        self._closed = False
-
-    def add(self, message: Message) -> None:
-        """Put a reply in."""
-        self.messages.append(message)
 
     def make_room(self, count: int) -> bool:
-        """There is always room: requests in flight are bounded where they are made."""
+        """There is always room, as in a log that has no bound."""
         return True
 
-    async def receive(self, limit: int, /) -> Sequence[Delivery]:
-        """Wait for at least one delivery.
-
-        Raises:
-            Disconnected: The feed was closed.
-        """
-        while not (deliveries := self.take(limit)):
-            await self._bell.rung()
-        return deliveries
-
-    def listen(self, ready: Callable[[], None], /) -> None:
-        """See `PromptFeed`."""
-        self.wake = ready
-
-    def take(self, limit: int, /) -> Sequence[Delivery]:
-        """Return at most so many of the replies that are there.
-
-        Raises:
-            Disconnected: The feed was closed.
-        """
-        messages = self.messages
-        if not messages and self._closed:
-            raise Disconnected(f"the reply address {self.address!r} was closed")
-        return [Delivery.of(messages.popleft()) for _ in range(min(limit, len(messages)))]
-
-    async def extend(self, deliveries: Sequence[Delivery], /) -> None:
-        """Nothing: replies have no lease."""
-
-    async def settle(self, outcomes: Sequence[tuple[Delivery, Settlement]], /) -> None:
-        """Nothing: replies were removed when they were delivered."""
-
-    async def close(self) -> None:
-        """Drop what was not taken, and what arrives later."""
-        self._closed = True
-        self.messages.clear()
+    async def left(self) -> None:
+        """Let what arrives later be dropped."""
         self._keeper.forget(self)
-        self.wake()
 
 
 def _lost(lost: int, of: int) -> str:
