@@ -1,8 +1,7 @@
-"""What the URLs of all peers say alike: addresses, tokens, and who is let in knowingly. Secrets are never shown."""
+"""What the URLs of all peers say alike: addresses, tokens, heartbeats. Secrets are never shown."""
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,7 @@ from .._core.duration import seconds
 from .._core.errors import ConfigurationError
 from .._core.limits import HEARTBEAT_S
 from .._core.url import TransportURL
-
-#: What `insecure=` must be, in words: nobody types that by accident.
-KNOWINGLY: Final = "yes-i-know"
+from .._secrecy import is_loopback
 
 #: Shortest token that a server takes, in characters: 16 random bytes in hexadecimal have 32.
 _TOKEN_CHARS_MIN: Final = 16
@@ -39,7 +36,7 @@ class Address:
     @property
     def is_local(self) -> bool:
         """Whether it is this machine, for certain."""
-        return bool(self.path) or self.host == "localhost" or _is_loopback(self.host)
+        return bool(self.path) or is_loopback(self.host)
 
 
 def path_address(url: TransportURL) -> Address:
@@ -130,20 +127,6 @@ def read_text(path: str, name: str) -> str:
         raise ConfigurationError(f"{name}={path!r} cannot be read: {reason}") from None
 
 
-def insecure(url: TransportURL) -> bool:
-    """Say whether strangers may read and write, in words.
-
-    Raises:
-        ConfigurationError: It is said in other words.
-    """
-    value = url.options.get("insecure")
-    if value not in (None, KNOWINGLY):
-        raise ConfigurationError(
-            f"insecure={value!r}: if strangers may read and write, say insecure={KNOWINGLY}"
-        )
-    return value is not None
-
-
 def heartbeat_s(url: TransportURL) -> float:
     """Return how often this side says something, in seconds.
 
@@ -156,18 +139,6 @@ def heartbeat_s(url: TransportURL) -> float:
     return value
 
 
-def busy_poll(url: TransportURL, *, default: bool) -> bool:
-    """Say whether this side looks for what is about to come for a moment before it goes to sleep; see `BusyPoll`.
-
-    Raises:
-        ConfigurationError: It is neither on nor off.
-    """
-    wish = url.options.get("busy_poll", "on" if default else "off")
-    if wish not in ("on", "off"):
-        raise ConfigurationError(f"busy_poll={wish!r} must be 'on' or 'off'")
-    return wish == "on"
-
-
 def _host_address(text: str, url: TransportURL) -> Address:
     host, colon, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
@@ -176,10 +147,3 @@ def _host_address(text: str, url: TransportURL) -> Address:
     if ":" in host and not bracketed:
         raise ConfigurationError(f"{url}: write an IPv6 address in brackets: {url.scheme}://[::1]:7400")
     return Address(url.scheme, host.strip("[]"), int(port))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -11,16 +11,14 @@ from ..._core.errors import ConfigurationError
 from ..._core.limits import CONNECT_TIMEOUT_S, HEARTBEAT_S
 from ..._core.url import TransportURL
 from ..._peer.options import (
-    KNOWINGLY,
     Address,
-    busy_poll,
     client_token,
     heartbeat_s,
     host_addresses,
-    insecure,
     path_address,
     server_tokens,
 )
+from ..._secrecy import KNOWINGLY, client_context, is_insecure_knowingly, is_on, server_context, tls_wish
 
 _CLIENT: Final = (
     "busy_poll", "connect_timeout", "heartbeat", "insecure", "tls", "tls_ca", "tls_cert", "tls_key", "tls_name",
@@ -88,11 +86,9 @@ def peer_options(url: TransportURL) -> PeerOptions:
     addresses = _addresses(url)
     options = url.options
     local = all(address.is_local for address in addresses)
-    knowingly = insecure(url)
+    knowingly = is_insecure_knowingly(url)
     tls = _client_tls(url, local=local, knowingly=knowingly)
     token = client_token(url)
-    if token and tls is None and not local and not knowingly:
-        raise ConfigurationError(f"{url}: a token is not sent to another machine without TLS")
     return PeerOptions(
         addresses=addresses,
         place=", ".join(map(str, addresses)),
@@ -101,7 +97,7 @@ def peer_options(url: TransportURL) -> PeerOptions:
         token=token,
         connect_timeout_s=seconds(options.get("connect_timeout", CONNECT_TIMEOUT_S), name="connect_timeout"),
         heartbeat_s=heartbeat_s(url),
-        busy_poll=busy_poll(url, default=True),
+        busy_poll=is_on(url, "busy_poll", default=True),
     )
 
 
@@ -115,8 +111,8 @@ def listen_options(url: TransportURL) -> ListenOptions:
     address, *others = _addresses(url)
     if others:
         raise ConfigurationError(f"{url} names several addresses: a server listens at one")
-    tls, tokens = _server_tls(url), server_tokens(url)
-    if not (address.is_local or insecure(url)):
+    tls, tokens = server_context(url), server_tokens(url)
+    if not (address.is_local or is_insecure_knowingly(url)):
         missing = [] if tls else ["TLS (?tls_cert=FILE&tls_key=FILE)"]
         if not tokens and "tls_client_ca" not in url.options:
             missing.append("a token (?token_file=FILE) or the clients' certificates (?tls_client_ca=FILE)")
@@ -130,7 +126,7 @@ def listen_options(url: TransportURL) -> ListenOptions:
         tls=tls,
         tokens=tokens,
         heartbeat_s=heartbeat_s(url),
-        busy_poll=busy_poll(url, default=False),
+        busy_poll=is_on(url, "busy_poll", default=False),
     )
 
 
@@ -138,77 +134,11 @@ def _addresses(url: TransportURL) -> tuple[Address, ...]:
     return (path_address(url),) if url.scheme == "unix" else host_addresses(url)
 
 
-# --- TLS -------------------------------------------------------------------------------------------------------
-
-
 def _client_tls(url: TransportURL, *, local: bool, knowingly: bool) -> ssl.SSLContext | None:
     """Return how a client speaks TLS: to other machines always, unless told so in words; here if it is asked for."""
-    options = url.options
-    wish = options.get("tls")
-    if wish not in (None, "on", "off"):
-        raise ConfigurationError(f"tls={wish!r} must be 'on' or 'off'")
-    given = [name for name in ("tls_ca", "tls_cert", "tls_key", "tls_name") if name in options]
-    if wish == "off":
-        if given:
-            raise ConfigurationError(f"tls=off and {given[0]}= contradict each other")
-        if not (local or knowingly):
-            raise ConfigurationError(
-                f"{url}: without TLS anybody on the way can read and write; if that may be, say insecure={KNOWINGLY}"
-            )
-        return None
-    if wish is None and not given and (local or knowingly):
-        return None
-    context = _context(ssl.PROTOCOL_TLS_CLIENT)
-    if "tls_ca" in options:
-        _load(lambda: context.load_verify_locations(options["tls_ca"]), "tls_ca", options["tls_ca"])
-    else:
-        context.load_default_certs()
-    _load_own(context, url)
-    return context
-
-
-def _server_tls(url: TransportURL) -> ssl.SSLContext | None:
-    options = url.options
-    if "tls_cert" not in options:
-        given = [name for name in ("tls_key", "tls_client_ca") if name in options]
-        if given:
-            raise ConfigurationError(f"{given[0]}= needs the server's certificate: tls_cert=FILE")
-        return None
-    context = _context(ssl.PROTOCOL_TLS_SERVER)
-    _load_own(context, url)
-    if "tls_client_ca" in options:
-        path = options["tls_client_ca"]
-        _load(lambda: context.load_verify_locations(path), "tls_client_ca", path)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
-
-
-def _context(protocol: int) -> ssl.SSLContext:
-    context = ssl.SSLContext(protocol)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
-
-
-def _load_own(context: ssl.SSLContext, url: TransportURL) -> None:
-    certificate, key = url.options.get("tls_cert"), url.options.get("tls_key")
-    if certificate is None:
-        if key is not None:
-            raise ConfigurationError("tls_key= needs its certificate: tls_cert=FILE")
-        return
-    _load(lambda: context.load_cert_chain(certificate, key, password=_no_password), "tls_cert", certificate)
-
-
-def _load(load: object, name: str, path: str) -> None:
-    assert callable(load)
-    try:
-        load()
-    except ssl.SSLError as error:
+    wish = tls_wish(url, also=("tls_name",))
+    if wish is False and not (local or knowingly):
         raise ConfigurationError(
-            f"{name}={path!r} is not what it should be: {error.reason or error}"
-        ) from None
-    except OSError as error:
-        raise ConfigurationError(f"{name}={path!r} cannot be read: {error.strerror}") from None
-
-
-def _no_password() -> str:
-    raise ConfigurationError("tls_key= is encrypted: give one that is not, readable by its owner only")
+            f"{url}: without TLS anybody on the way can read and write; if that may be, say insecure={KNOWINGLY}"
+        )
+    return client_context(url) if wish or (wish is None and not (local or knowingly)) else None

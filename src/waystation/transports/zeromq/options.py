@@ -10,16 +10,14 @@ from ..._core.errors import ConfigurationError
 from ..._core.limits import CONNECT_TIMEOUT_S
 from ..._core.url import TransportURL
 from ..._peer.options import (
-    KNOWINGLY,
     Address,
-    busy_poll,
     client_token,
     heartbeat_s,
     host_addresses,
-    insecure,
     path_address,
     server_tokens,
 )
+from ..._secrecy import KNOWINGLY, is_insecure_knowingly, is_on
 from .keys import public_key, public_keys, secret_key
 
 _CLIENT: Final = (
@@ -82,12 +80,12 @@ def peer_options(url: TransportURL) -> PeerOptions:
     if server_key is None:
         if "curve_key" in options:
             raise ConfigurationError("curve_key= needs the key of the server too: curve_server_key=FILE")
-        if not (all(address.is_local for address in addresses) or insecure(url)):
+        if not (all(address.is_local for address in addresses) or is_insecure_knowingly(url)):
             raise ConfigurationError(
                 f"{url}: without CURVE (?curve_server_key=FILE) anybody on the way can read and write; if that may "
                 f"be, say insecure={KNOWINGLY}"
             )
-    insecure(url)
+    is_insecure_knowingly(url)
     return PeerOptions(
         addresses=addresses,
         place=", ".join(map(str, addresses)),
@@ -96,7 +94,7 @@ def peer_options(url: TransportURL) -> PeerOptions:
         token=client_token(url),
         connect_timeout_s=seconds(options.get("connect_timeout", CONNECT_TIMEOUT_S), name="connect_timeout"),
         heartbeat_s=heartbeat_s(url),
-        busy_poll=busy_poll(url, default=True),
+        busy_poll=is_on(url, "busy_poll", default=True),
     )
 
 
@@ -110,7 +108,7 @@ def listen_options(url: TransportURL) -> ListenOptions:
     address, *others = _addresses(url)
     if others:
         raise ConfigurationError(f"{url} names several addresses: a server listens at one")
-    options, tokens, knowingly = url.options, server_tokens(url), insecure(url)
+    options, tokens, knowingly = url.options, server_tokens(url), is_insecure_knowingly(url)
     if "curve_client_keys" in options and "curve_key" not in options:
         raise ConfigurationError("curve_client_keys= needs the server's own key: curve_key=FILE")
     if not (address.is_local or knowingly):
@@ -132,7 +130,7 @@ def listen_options(url: TransportURL) -> ListenOptions:
         ),
         tokens=tokens,
         heartbeat_s=heartbeat_s(url),
-        busy_poll=busy_poll(url, default=False),
+        busy_poll=is_on(url, "busy_poll", default=False),
     )
 
 
