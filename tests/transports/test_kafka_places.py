@@ -8,6 +8,7 @@ from typing import Any
 from waystation._core.delivery import ACCEPT, RELEASE, DeadLetter, Delivery, Retry
 from waystation._core.message import Message
 from waystation.testing import VirtualClock
+from waystation.transports.kafka.lease import Held
 from waystation.transports.kafka.ledger import Ledger, give_back, take_wishes
 from waystation.transports.kafka.limits import (
     BUFFER_MESSAGES_MAX,
@@ -15,8 +16,7 @@ from waystation.transports.kafka.limits import (
     WINDOW_OFFSETS_MAX,
 )
 from waystation.transports.kafka.marks import Mark, read, write
-from waystation.transports.kafka.place import Held, Place
-from waystation.transports.kafka.records import Record
+from waystation.transports.kafka.place import Place
 from waystation.transports.kafka.sender import Entry
 
 
@@ -67,7 +67,7 @@ def place_with(
     place = Place("orders", 0, "billing", mark or Mark(floor=0), ordered=True, end=end)
     for offset in range(place.cursor, count):
         key = keys[offset % len(keys)]
-        place.add(Record(Raw(offset, None if key is None else key.encode()), place.shared))
+        place.add(Raw(offset, None if key is None else key.encode()))
     return place
 
 
@@ -184,7 +184,7 @@ def test_a_window_that_is_full_lets_records_of_their_own_hold_what_holds_it_up()
     count = 1
     while count < WINDOW_OFFSETS_MAX + 10:
         for offset in range(count, min(count + BUFFER_MESSAGES_MAX, WINDOW_OFFSETS_MAX + 10)):
-            place.add(Record(Raw(offset), place.shared))
+            place.add(Raw(offset))
             count += 1
         deliveries = place.take(ME, BUFFER_MESSAGES_MAX + 1, 0.0)
         fresh = [each for each in deliveries if each.index >= 0]

@@ -14,8 +14,9 @@ from ..._core.message import Message
 from ..._core.ports import Clock
 from ..._core.topic import matches
 from .broker import Spot
+from .lease import Lease, token
 from .member import Member
-from .place import Place, token
+from .place import Place
 
 _Outcome: TypeAlias = tuple[Delivery, Settlement]
 
@@ -99,7 +100,8 @@ class GroupFeed:
 
     def _hand_out(self, deliveries: Sequence[Delivery]) -> None:
         deadline = self._keeper.clock.monotonic() + LEASE_S
-        for lease in {token(each)[0] for each in deliveries}:
+        for lease in {each.token for each in deliveries}:
+            assert isinstance(lease, Lease), "what was taken has one"
             lease.deadline = deadline
         self._keeper.ring_at(deadline)
 
@@ -210,8 +212,12 @@ class GroupFeed:
 
 def _by_place(outcomes: Iterable[_Outcome]) -> Iterable[tuple[Place, list[_Outcome]]]:
     grouped: dict[Place, list[_Outcome]] = {}
+    lease, some = None, list[_Outcome]()
     for outcome in outcomes:
-        grouped.setdefault(token(outcome[0])[0].place, []).append(outcome)
+        if outcome[0].token is not lease:  # most are of one
+            lease, _ = token(outcome[0])
+            some = grouped.setdefault(lease.place, [])
+        some.append(outcome)
     return grouped.items()
 
 

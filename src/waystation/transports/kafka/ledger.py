@@ -19,7 +19,8 @@ import msgspec
 from ..._core.message import Message
 from ..._core.ports import Clock
 from .broker import Spot
-from .place import Held, Letter, Place
+from .lease import Held, Letter
+from .place import Place
 from .records import Fetched
 from .sender import Entry
 

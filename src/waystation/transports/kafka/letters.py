@@ -8,7 +8,8 @@ import msgspec
 
 from ..._broker.attributes import KAFKA, text
 from ..._core.inspection import DeadInfo
-from .place import Letter, Place
+from .lease import Letter
+from .place import Place
 from .records import TOPIC_HEADER, Fetched, Header, message_of, milliseconds, records_of
 from .sender import Entry
 

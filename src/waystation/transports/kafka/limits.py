@@ -53,6 +53,10 @@ REQUESTS_IN_FLIGHT: Final = 1
 #: paused, waits for the fetch that is under way.
 FETCH_WAIT_MS: Final = 100
 
+#: How soon the library looks whether there is room again for what it fetches ahead, in milliseconds. By default it is a
+#: second, in which all that it had may have been handled.
+FETCH_AGAIN_MS: Final = 10
+
 #: How long handlers may go on with what they have of a partition that somebody else is to get, in seconds. Then it
 #: comes again over there.
 HANDOVER_S: Final = 10.0

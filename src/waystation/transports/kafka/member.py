@@ -16,7 +16,6 @@ from .driver import name_of, translate
 from .limits import HANDOVER_S, POLL_S, SETTLE_IN_S, TELL_AGAIN_S
 from .place import Place
 from .poller import Given, Poller
-from .records import Record
 from .sender import Sender
 from .telling import Teller
 
@@ -118,22 +117,25 @@ class Member:
 
     # --- what the poller says --------------------------------------------------------------------------------
 
-    def arrived(self, records: Sequence[Any]) -> None:
-        """Take in records and complaints."""
+    def arrived(self, records: list[Any]) -> None:
+        """Take in records and complaints, out of a list that is empty then: none is kept for longer than needed."""
         touched: dict[Spot, Place] = {}
-        for raw in records:
+        spot: Spot = ("", -1)
+        place: Place | None = None
+        records.reverse()
+        while records:
+            raw = records.pop()
             error = raw.error()
             if error is not None:
                 self._complained(error)
                 continue
-            spot = (raw.topic(), raw.partition())
-            place = touched.get(spot)
-            if place is None:
+            if raw.partition() != spot[1] or raw.topic() != spot[0]:
+                spot = (raw.topic(), raw.partition())
                 place = self.places.get(spot)
-                if place is None:
-                    continue
-                touched[spot] = place
-            place.add(Record(raw, place.shared))
+                if place is not None:
+                    touched[spot] = place
+            if place is not None:
+                place.add(raw)
         if touched and self._is_cut:
             self._is_cut = False
             _log.info("group %s: the broker is there again", self.group)

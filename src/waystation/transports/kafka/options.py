@@ -12,6 +12,7 @@ from ..._core.errors import ConfigurationError
 from ..._core.limits import BATCH_MESSAGES_MAX, SEND_TIMEOUT_S
 from ..._core.url import TransportURL
 from .limits import (
+    FETCH_AGAIN_MS,
     FETCH_WAIT_MS,
     HEARTBEAT_MS,
     LINGER_MS,
@@ -79,6 +80,7 @@ class Options:
         return {
             **self.client(),
             "acks": "all",
+            "compression.type": "lz4",  # most of a small message is headers, which are much the same
             "enable.idempotence": True,
             "linger.ms": LINGER_MS,
             "batch.num.messages": BATCH_MESSAGES_MAX,
@@ -106,6 +108,7 @@ class Options:
             "fetch.message.max.bytes": 1024 * 1024,
             "queued.max.messages.kbytes": 16 * 1024,
             "queued.min.messages": 10_000,
+            "fetch.queue.backoff.ms": FETCH_AGAIN_MS,
             "fetch.error.backoff.ms": 100,
             "allow.auto.create.topics": False,
         }

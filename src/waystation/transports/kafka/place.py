@@ -11,18 +11,14 @@ and comes again gets a record of its own, so that the mark can pass it; a dead l
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import math
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Protocol
-
-import msgspec
 
 from ..._core.delivery import Accept, DeadLetter, Delivery, Release, Retry, Settlement
 from ..._core.message import Message, available
+from .holding import Holding
+from .lease import Held, Lease, Letter, Receiver
 from .limits import (
     BUFFER_BYTES_MAX,
     BUFFER_MESSAGES_MAX,
@@ -31,83 +27,9 @@ from .limits import (
     WINDOW_OFFSETS_MAX,
 )
 from .marks import Mark, gaps, ranges
-from .records import Record
-
-#: Fresh deliveries are numbered by their offset, held messages from here upwards, so that the two never meet.
-_HELD_FROM = -(2**62)
+from .records import Fetched, Record, message_of
 
 _AGAIN = Retry(0.0)
-
-
-class Receiver(Protocol):
-    """Who takes from a place."""
-
-    def wake(self) -> None:
-        """There may be something to take."""
-
-
-@dataclass(slots=True, eq=False)
-class Held:
-    """A message that must come again.
-
-    Attributes:
-        due: When, by the monotonic clock.
-        stays: It was tried before, so that a seek does not drop it.
-        stored: It has a record of its own, as of `Place.state_from` or later.
-        writing: A record is on its way.
-        gone: It was settled for good.
-    """
-
-    offset: int
-    message: Message
-    attempts: int
-    due: float
-    stays: bool
-    stored: bool = False
-    writing: bool = False
-    gone: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """A message that was given up, and is not yet among the dead letters. `held`: its other record, to be erased."""
-
-    offset: int
-    message: Message
-    attempts: int
-    outcome: DeadLetter
-    held: Held | None
-
-
-class _Key(msgspec.Struct):
-    """A key with `out` messages let out or in flight, at `owner`; the others are parked, a heap of (offset, number)."""
-
-    owner: Receiver | None
-    out: int
-    parked: list[tuple[int, int]] = []
-
-
-@dataclass(slots=True, eq=False)
-class Lease:
-    """What one `take` returned. The lease itself is the fencing token: what was taken again has another.
-
-    Attributes:
-        deadline: By the monotonic clock, in seconds.
-        open: What is not yet settled, by number.
-        lost: The numbers that were not settled when the lease ended.
-    """
-
-    place: Place
-    owner: Receiver
-    deadline: float
-    open: dict[int, Record | Held] = field(default_factory=dict)
-    lost: set[int] = field(default_factory=set)
-
-
-def token(delivery: Delivery) -> tuple[Lease, int]:
-    """Return a delivery's lease, and its number there."""
-    assert isinstance(delivery.token, Lease), "a delivery of another transport"
-    return delivery.token, delivery.index
 
 
 class Place:
@@ -143,7 +65,7 @@ class Place:
         self.cursor = self.next_offset = mark.floor
         self.receivers: list[Receiver] = []
         self.leases: dict[Lease, None] = {}
-        self.fresh: deque[Record] = deque()
+        self.fresh: deque[Fetched] = deque()
         self.fresh_bytes = 0
         self.to_store: dict[Held, None] = {}
         self.to_erase: dict[Held, None] = {}
@@ -154,7 +76,6 @@ class Place:
         self.ready_to_serve = True
         self.is_restored = mark.state_from < 0
         self.is_leaving = self.is_dropped = self.is_put_down = False
-        self._ordered = ordered
         self._mark = mark
         self._alone_below = min(mark.suspects, end)
         self._company_below = min(mark.claimed, end)
@@ -164,23 +85,20 @@ class Place:
         self._skip = {offset for first, past in mark.settled for offset in range(first, past)}
         self._open: set[int] = set()
         self._order: deque[int] = deque()  # what was ever open, and is not known to be settled
-        self._held: dict[int, Held] = {}
-        self._ready: list[tuple[int, int]] = []  # heap of (offset, number)
-        self._waiting: list[tuple[float, int]] = []  # heap of (due, number)
-        self._keys: dict[str, _Key] = {}
-        self._numbers = itertools.count(_HELD_FROM)
+        self._holding = Holding(ordered=ordered)
 
     # --- arriving --------------------------------------------------------------------------------------------
 
-    def add(self, record: Record) -> None:
+    def add(self, raw: Fetched) -> None:
         """Take in a record from the broker. What is settled already, or came before, is dropped."""
-        if record.offset < self.next_offset:
+        offset = raw.offset()
+        if offset < self.next_offset:
             return
-        self.next_offset = record.offset + 1
-        if record.offset in self._skip:
+        self.next_offset = offset + 1
+        if offset in self._skip:
             return
-        self.fresh.append(record)
-        self.fresh_bytes += len(record.body)
+        self.fresh.append(raw)
+        self.fresh_bytes += len(raw.value() or b"")
 
     def restore(self, held: Iterable[Held], state_from: int, owner: str, now: float) -> None:
         """Take in what others have put off, which has records by an owner from an offset on. Twice is as once."""
@@ -190,7 +108,7 @@ class Place:
         self.is_restored = True
         for each in held:
             self._skip.add(each.offset)
-            self._enter(each, now)
+            self._holding.enter(each, now)
 
     @property
     def is_full(self) -> bool:
@@ -210,64 +128,50 @@ class Place:
         The lease has no end until somebody says when: what the broker must be told first may take a while.
         """
         deliveries: list[Delivery] = []
-        if not self.ready_to_serve or not (self._ready or self.fresh):
+        if not self.has_something:
             return deliveries
         lease = Lease(self, owner, math.inf)
-        while self._ready and len(deliveries) < limit:
-            _, number = heapq.heappop(self._ready)
-            held = self._held[number]
+        while len(deliveries) < limit and (again := self._holding.take(owner)) is not None:
+            number, held = again
             held.attempts += 1
             if held.stored or held.attempts > 1:
                 self.to_store[held] = None  # the attempt counts from here on
-            if held.message.key is not None and self._ordered:
-                self._keys[held.message.key].owner = owner
             deliveries.append(Delivery.of(held.message, held.attempts, lease, index=number))
             lease.open[number] = held
-        while self.fresh and len(deliveries) < limit and self._may_go_on:
-            self._take_fresh(lease, deliveries, now)
+        if len(deliveries) < limit:
+            self._take_fresh(lease, deliveries, limit, now)
         if deliveries:
             self.leases[lease] = None
         return deliveries
 
-    @property
-    def _may_go_on(self) -> bool:
-        """Whether another fresh message may be handed out or parked."""
-        if self._alone_is_out:
-            return False
-        if self.cursor - self._floor() >= WINDOW_OFFSETS_MAX or len(self._held) >= HELD_MESSAGES_MAX:
-            self._spill()
-            return False
-        return True
-
-    def _take_fresh(self, lease: Lease, deliveries: list[Delivery], now: float) -> None:
-        record = self.fresh.popleft()
-        offset, name = record.offset, record.key
-        self.fresh_bytes -= len(record.body)
-        self.cursor = offset + 1
-        if offset in self._skip:  # what was put off was not known yet when it arrived
-            return
-        before = self._begun_before(offset)
-        self._open.add(offset)
-        self._order.append(offset)
-        if name is not None and self._ordered:
-            key = self._keys.get(name)
-            if key is None:
-                self._keys[name] = _Key(lease.owner, 1)
-            elif key.owner is lease.owner and not key.parked:
-                key.out += 1
-            else:
-                self._enter(Held(offset, record.message, before, now, stays=before > 0), now)
+    def _take_fresh(self, lease: Lease, deliveries: list[Delivery], limit: int, now: float) -> None:
+        fresh, skip, holding = self.fresh, self._skip, self._holding
+        window_end = self._floor() + WINDOW_OFFSETS_MAX
+        doubtful_below = max(self._alone_below, self._company_below, self._alone[0] + 1 if self._alone else 0)
+        while fresh and len(deliveries) < limit and not self._alone_is_out:
+            if self.cursor >= window_end or len(holding) >= HELD_MESSAGES_MAX:
+                self._spill()
                 return
-        if before > 1:
-            self._alone, self._alone_is_out = (offset, before + 1), True
-            self.claimed, self.changed = self.cursor - 1, True  # nobody may have it before the broker knows
-        elif before and not self._company_begun:
-            self._company_begun = True
-            self.claimed, self.changed = self.cursor - 1, True
-        deliveries.append(
-            Delivery(record, offset, record.body, record.content_type, before + 1, lease, record.expires_at)
-        )
-        lease.open[offset] = record
+            record = Record(fresh.popleft(), self.shared)
+            offset, key = record.offset, record.key
+            self.fresh_bytes -= len(record.body)
+            self.cursor = offset + 1
+            if offset in skip:  # what was put off was not known yet when it arrived
+                continue
+            before = self._begun_before(offset) if offset < doubtful_below else 0
+            self._open.add(offset)
+            self._order.append(offset)
+            if key is not None and holding.ordered and not holding.lets_out(key, lease.owner):
+                holding.enter(Held(offset, record.message, before, now, stays=before > 0), now)
+                continue
+            if before:
+                self._suspect(offset, before)
+            deliveries.append(
+                Delivery(
+                    record, offset, record.body, record.content_type, before + 1, lease, record.expires_at
+                )
+            )
+            lease.open[offset] = record
 
     def _begun_before(self, offset: int) -> int:
         """Return how often a message was in the hands of members that died."""
@@ -276,6 +180,15 @@ class Place:
         if offset < self._alone_below:
             return 2
         return 1 if offset < self._company_below else 0
+
+    def _suspect(self, offset: int, before: int) -> None:
+        """A message goes out that was in such hands. Nobody may have it before the broker knows."""
+        if before > 1:
+            self._alone, self._alone_is_out = (offset, before + 1), True
+        elif self._company_begun:
+            return
+        self._company_begun = self._company_begun or before == 1
+        self.claimed, self.changed = offset, True
 
     @property
     def must_tell(self) -> bool:
@@ -307,13 +220,13 @@ class Place:
                 continue
             if not lease.open:
                 self.leases.pop(lease, None)
-            if type(outcome) is Accept and isinstance(taken, Record):
+            if type(outcome) is Accept and type(taken) is Record:
                 self._done(number)
             else:
                 self._close(number, taken, delivery.attempt, outcome, now)
-            key = delivery.key
-            if key is not None and self._ordered:
-                self._leave(key, now)
+            key = taken.key if type(taken) is Record else delivery.key
+            if key is not None and self._holding.ordered:
+                self._holding.leave(key, now)
         return lost
 
     def end(self, lease: Lease, outcome: Settlement, now: float) -> None:
@@ -327,8 +240,8 @@ class Place:
                 attempt = self._alone[1]
             self._close(number, each, attempt, outcome, now)
             key = each.message.key if isinstance(each, Held) else each.key
-            if key is not None and self._ordered:
-                self._leave(key, now)
+            if key is not None and self._holding.ordered:
+                self._holding.leave(key, now)
 
     def drop(self) -> None:
         """The partition is somebody else's now: whatever is still said of it is lost."""
@@ -336,8 +249,6 @@ class Place:
             lease.lost, lease.open = set(lease.open), {}
         self.leases.clear()
         self.fresh.clear()
-        self._ready.clear()
-        self._waiting.clear()
         self.ready_to_serve, self.is_dropped = False, True
 
     def _close(
@@ -345,79 +256,48 @@ class Place:
     ) -> None:
         held = taken if isinstance(taken, Held) else None
         offset = held.offset if held is not None else number
+        if held is not None:
+            self._holding.remove(number)
         if isinstance(outcome, (Retry, Release)):
             due = now + outcome.delay_s if isinstance(outcome, Retry) else now
             attempts = attempt if isinstance(outcome, Retry) else attempt - 1
             if held is None:
                 held = Held(offset, taken.message, attempts, due, stays=attempts > 0)
             else:
-                del self._held[number]
                 held.attempts, held.due, held.stays = attempts, due, held.stays or attempts > 0
-            if isinstance(outcome, Retry) or held.stored or held.writing:
+            if isinstance(outcome, Retry) or held.has_record:
                 self.to_store[held] = None
-            self._enter(held, now)
+            self._holding.enter(held, now)
         elif held is not None:
-            del self._held[number]
             self.to_store.pop(held, None)
             held.gone = True
         if isinstance(outcome, DeadLetter):
             self.to_bury.append(Letter(offset, taken.message, attempt, outcome, held))
         elif isinstance(outcome, Accept):
             self._erase(offset, held)
-        if self._alone is not None and self._alone[0] == offset:
-            self._alone_is_out = False
+        self._may_be_in_company(offset)
 
     def _erase(self, offset: int, held: Held | None) -> None:
-        if held is not None and (held.stored or held.writing):
+        if held is not None and held.has_record:
             self.to_erase[held] = None
         self._done(offset)
 
     def _done(self, offset: int) -> None:
         self._open.discard(offset)
         self.changed = True
-        if self._alone_is_out and self._alone is not None and self._alone[0] == offset:
+        if self._alone_is_out:
+            self._may_be_in_company(offset)
+
+    def _may_be_in_company(self, offset: int) -> None:
+        """Others may go out again if it was this one that had to be alone."""
+        if self._alone is not None and self._alone[0] == offset:
             self._alone_is_out = False
-
-    def _enter(self, held: Held, now: float) -> None:
-        number = next(self._numbers)
-        self._held[number] = held
-        name = held.message.key
-        if name is None or not self._ordered:
-            self._let_out(number, held, now)
-            return
-        key = self._keys.setdefault(name, _Key(None, 0))
-        heapq.heappush(key.parked, (held.offset, number))
-        if not key.out:
-            self._let_out_first(name, key, now)
-
-    def _leave(self, name: str, now: float) -> None:
-        """A delivery of a key has ended; after the last one in flight, its first parked message is let out."""
-        key = self._keys[name]
-        key.out -= 1
-        if not key.out:
-            self._let_out_first(name, key, now)
-
-    def _let_out_first(self, name: str, key: _Key, now: float) -> None:
-        if not key.parked:
-            del self._keys[name]
-            return
-        _, number = heapq.heappop(key.parked)
-        key.owner, key.out = None, 1
-        self._let_out(number, self._held[number], now)
-
-    def _let_out(self, number: int, held: Held, now: float) -> None:
-        if held.due > now:
-            heapq.heappush(self._waiting, (held.due, number))
-        else:
-            heapq.heappush(self._ready, (held.offset, number))
 
     # --- what the broker is told -------------------------------------------------------------------------------
 
     def _spill(self) -> None:
         """Give what holds the floor down records of its own."""
-        self.to_store.update(
-            (held, None) for held in self._held.values() if not (held.stored or held.writing)
-        )
+        self.to_store.update((held, None) for held in self._holding.all if not held.has_record)
 
     def written(self, stored: Iterable[Held], buried: Iterable[Letter], erased: Iterable[Held]) -> None:
         """Take in that the broker has these."""
@@ -470,12 +350,12 @@ class Place:
     @property
     def has_records(self) -> bool:
         """Whether something has a record of its own."""
-        return any(held.stored or held.writing for held in self._held.values())
+        return any(held.has_record for held in self._holding.all)
 
     @property
     def stored(self) -> list[Held]:
         """What has one."""
-        return [held for held in self._held.values() if held.stored]
+        return [held for held in self._holding.all if held.stored]
 
     def _floor(self) -> int:
         while self._order and self._order[0] not in self._open:
@@ -488,21 +368,19 @@ class Place:
         """End leases that are over, make ready what is due; return when to come again."""
         for lease in [lease for lease in self.leases if lease.deadline <= now]:
             self.end(lease, _AGAIN, now)
-        while self._waiting and self._waiting[0][0] <= now:
-            _, number = heapq.heappop(self._waiting)
-            heapq.heappush(self._ready, (self._held[number].offset, number))
+        self._holding.tick(now)
         first_end = min((lease.deadline for lease in self.leases), default=math.inf)
         return min(first_end, self.next_due)
 
     @property
     def next_due(self) -> float:
         """When the next waiting message is due, by the monotonic clock; infinity if none waits."""
-        return self._waiting[0][0] if self._waiting else math.inf
+        return math.inf if self.is_dropped else self._holding.next_due
 
     @property
     def has_something(self) -> bool:
         """Whether something can be taken, as far as can be said without taking it."""
-        return self.ready_to_serve and bool(self._ready or self.fresh)
+        return self.ready_to_serve and (bool(self.fresh) or self._holding.ready > 0)
 
     def wake(self) -> None:
         """Tell every receiver that there may be something to take."""
@@ -519,12 +397,12 @@ class Place:
     @property
     def ready(self) -> int:
         """Messages that came back and could be taken now."""
-        return len(self._ready)
+        return self._holding.ready
 
     @property
     def waiting(self) -> int:
         """Messages that wait for their time, or behind an earlier one of their key."""
-        return len(self._waiting) + sum(len(key.parked) for key in self._keys.values())
+        return self._holding.waiting
 
     def unread(self, end: int) -> int:
         """Return how many messages were never handed out, if the partition ends there."""
@@ -532,42 +410,42 @@ class Place:
 
     def oldest(self) -> float | None:
         """Return when the oldest message not yet settled that is here could first be delivered, in Unix seconds."""
-        messages = [held.message for held in self._held.values()]
+        messages = [held.message for held in self._holding.all]
         messages += [
             each.message for lease in self.leases for each in lease.open.values() if isinstance(each, Record)
         ]
         if self.fresh:
-            messages.append(self.fresh[0].message)
+            messages.append(message_of(self.fresh[0], self.topic))
         return min(map(available, messages), default=None)
 
     def owed(self, end: int) -> set[int]:
         """Return the offsets of what is not settled, if the partition ends there."""
-        held = {held.offset for held in self._held.values()}
+        held = {held.offset for held in self._holding.all}
         return self._open | held | {offset for offset in range(self.cursor, end) if offset not in self._skip}
 
     def staying(self, offset: int) -> list[Held]:
         """Return what was tried, and does not come again from the log if that is read from an offset on."""
-        return [held for held in self._held.values() if held.stays and held.offset < offset]
+        return [held for held in self._holding.all if held.stays and held.offset < offset]
 
     def seek(self, offset: int, now: float) -> None:
         """Go to an offset. Leases end; what is before it and was tried stays to be tried again."""
         for lease in list(self.leases):
             self.end(lease, Release(), now)
         stay = self.staying(offset)
-        for held in self._held.values():
+        for held in self._holding.all:
             if held not in stay:
                 self.to_store.pop(held, None)
                 held.gone = True
-                if held.stored or held.writing:
+                if held.has_record:
                     self.to_erase[held] = None
         self.cursor = self.next_offset = offset
         self.fresh.clear()
         self.fresh_bytes = 0
-        self._held, self._ready, self._waiting, self._keys = {}, [], [], {}
+        self._holding.clear()
         self._open, self._order, self._skip = set(), deque(), set()
         self._alone, self._alone_is_out, self._alone_below, self._company_below = None, False, 0, 0
         for held in stay:
-            if not (held.stored or held.writing):
+            if not held.has_record:
                 self.to_store[held] = None
-            self._enter(held, now)
+            self._holding.enter(held, now)
         self.claimed, self.changed = offset, True

@@ -48,8 +48,8 @@ class Owner(Protocol):
     def start_of(self, spot: Spot) -> int:
         """Return where a group begins in a partition in which it has no place yet. Called in the poller's thread."""
 
-    def arrived(self, records: Sequence[Any]) -> None:
-        """These came, errors among them."""
+    def arrived(self, records: list[Any]) -> None:
+        """These came, errors among them. The list is the owner's."""
 
     def given(self, partitions: Sequence[Given]) -> None:
         """These partitions are ours now."""
@@ -156,9 +156,10 @@ class Poller:
                 self._do_wishes()
                 first = consumer.poll(POLL_AWAKE_S if self._loop.time() < self._awake_until else POLL_S)
                 if first is not None:
-                    more = consumer.consume(HAND_OVER_MESSAGES_MAX - 1, 0)
+                    batch = consumer.consume(HAND_OVER_MESSAGES_MAX - 1, 0)
+                    batch.insert(0, first)
                     self.stay_awake()
-                    self._tell(self._owner.arrived, [first, *more])
+                    self._tell(self._owner.arrived, batch)
         except Exception as failed:  # noqa: BLE001 - whatever it is, the feeds are told
             error = failed
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, Protocol, overload
 
@@ -19,6 +19,7 @@ _EXPIRES = KAFKA.names["expires_at"]
 _ID, _KEY, _TIME = KAFKA.names["id"], KAFKA.names["key"], KAFKA.names["time"]
 
 _CONTENT_TYPE = "content-type"
+_JSON = JSON.encode()
 
 
 class Fetched(Protocol):
@@ -52,7 +53,8 @@ class Fetched(Protocol):
 class Record(MessageRun):
     """A record as it was fetched: what a handler needs is read, the rest when somebody asks for the message.
 
-    To a `Delivery` it is a run with one message, whatever the index.
+    To a `Delivery` it is a run with one message, whatever the index. It is made when the record is handed out: headers
+    are most of the work and of the memory. What the driver gave is not kept, with ten things for the garbage collector.
 
     Attributes:
         offset: Its place in the partition.
@@ -62,25 +64,27 @@ class Record(MessageRun):
         expires_at: Unix seconds after which a handler must not start.
     """
 
-    __slots__ = ("_message", "_raw", "body", "content_type", "expires_at", "key", "offset")
+    __slots__ = (
+        "_headers", "_message", "_milliseconds", "_partition", "_topic", "body", "content_type", "expires_at", "key",
+        "offset",
+    )  # fmt: skip
 
     def __init__(self, raw: Fetched, shared: Message) -> None:
-        self._raw = raw
         self._message: Message | None = None
+        self._topic, self._partition = raw.topic(), raw.partition()
         self.shared = shared
         self.offset = raw.offset()
         self.body = raw.value() or b""
-        self.content_type, self.expires_at = JSON, None
         key = raw.key()
         self.key = None if key is None else text(key)
-        if headers := raw.headers():
-            found = dict(headers)
-            if (content_type := found.get(_CONTENT_TYPE)) is not None:
-                self.content_type = text(content_type)
-            if _EXPIRES in found:
-                self.expires_at = seconds(text(found[_EXPIRES]))
-            if TOPIC_HEADER in found:
-                self.shared = Message("", text(found[TOPIC_HEADER]), b"")
+        kind, milliseconds = raw.timestamp()
+        self._milliseconds = milliseconds if kind else 0
+        self._headers = headers = dict(raw.headers() or ())
+        content_type = headers.get(_CONTENT_TYPE)
+        self.content_type = JSON if content_type is None or content_type == _JSON else text(content_type)
+        self.expires_at = seconds(text(headers[_EXPIRES])) if headers.get(_EXPIRES) is not None else None
+        if headers.get(TOPIC_HEADER) is not None:
+            self.shared = Message("", text(headers[TOPIC_HEADER]), b"")
 
     def __len__(self) -> int:
         return 1
@@ -104,22 +108,38 @@ class Record(MessageRun):
     def message(self) -> Message:
         """The message, built once."""
         if self._message is None:
-            self._message = message_of(self._raw, self.shared.topic, key=self.key)
+            spot = (self._topic, self._partition)
+            self._message = _message(
+                self._headers, self.body, spot, self.offset, self._milliseconds, self.shared.topic, self.key
+            )
         return self._message
 
 
 def message_of(raw: Fetched, topic: str, *, key: str | None = None) -> Message:
     """Return the message that a record is, whoever wrote it; a stranger's has an id made of its place."""
     kind, milliseconds = raw.timestamp()
-    headers = {name: text(value) for name, value in raw.headers() or () if value is not None}
+    spot, headers = (raw.topic(), raw.partition()), dict(raw.headers() or ())
+    return _message(headers, raw.value() or b"", spot, raw.offset(), milliseconds if kind else 0, topic, key)
+
+
+def _message(
+    found: Mapping[str, bytes | None],
+    body: bytes,
+    spot: tuple[str, int],
+    offset: int,
+    milliseconds: int,
+    topic: str,
+    key: str | None,
+) -> Message:
+    headers = {name: text(value) for name, value in found.items() if value is not None}
     headers.pop(TOPIC_HEADER, None)
     return from_headers(
         headers,
-        raw.value() or b"",
+        body,
         KAFKA,
         topic=topic,
-        message_id=f"{raw.topic()}.{raw.partition()}.{raw.offset()}",
-        time=milliseconds / 1000 if kind else 0.0,
+        message_id=f"{spot[0]}.{spot[1]}.{offset}",
+        time=milliseconds / 1000,
         key=key,
     )
 

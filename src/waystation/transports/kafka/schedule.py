@@ -118,7 +118,7 @@ class Mover:
         """From the beginning."""
         return 0
 
-    def arrived(self, records: Sequence[Any]) -> None:
+    def arrived(self, records: list[Any]) -> None:
         """Take in rows, and what deletes them."""
         for record in records:
             if record.error() is not None:
