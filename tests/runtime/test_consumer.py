@@ -7,6 +7,7 @@ from collections import defaultdict
 import pytest
 
 from waystation import (
+    Delivery,
     Disconnected,
     Message,
     Reject,
@@ -93,6 +94,23 @@ async def test_messages_of_a_key_wait_behind_the_one_that_failed() -> None:
         await clock.advance(10)
         assert seen[5:] == [("b", n) for n in (1, 3, 5, 7, 9)]
         assert (await group(bus, "billing")).lag == 0
+
+
+async def test_a_message_that_comes_again_at_once_stops_nothing() -> None:
+    """The feed offers it from within the settlement that gives it back, when its key is still held back."""
+    bus, seen = a_bus(), list[tuple[int, int]]()
+
+    @bus.subscribe(orders, group="billing", retry=RetryPolicy(max_attempts=2, first_delay=0))
+    async def charge(order: Order, delivery: Delivery) -> None:
+        seen.append((order.number, delivery.attempt))
+        if delivery.attempt == 1:
+            raise ValueError("once more")
+
+    async with bus.running():
+        for number in range(5):
+            await bus.publish(orders, Order(number), key="ann")
+        await until(lambda: len(seen) == 10)
+    assert seen == [(number, attempt) for number in range(5) for attempt in (1, 2)]
 
 
 async def test_messages_of_a_key_may_pass_when_no_order_was_asked_for() -> None:

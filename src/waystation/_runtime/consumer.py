@@ -268,9 +268,14 @@ class Consumer:
             await asyncio.sleep(0)  # the lanes begin before the next fetch does
 
     def _ready(self) -> None:
-        """A prompt feed has something: what comes to handlers at rest is handed over at once, else it is fetched."""
+        """A prompt feed has something: what comes to handlers at rest is handed over at once, else it is fetched.
+
+        It is fetched, too, while a sequence is held back: a feed calls this from within `settle`, and what would be
+        released again at once would be offered again by that, and so on without end.
+        """
         source = self._source
-        if source.resting and not source.trouble and not self._lanes.waiting:
+        is_at_rest = source.resting and not source.trouble and not self._lanes.waiting
+        if is_at_rest and not self._results.holds_back:
             limit = self._intake.limit()
             try:
                 deliveries = source.take(limit) if limit > 0 else ()

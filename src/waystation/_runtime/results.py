@@ -97,8 +97,11 @@ class Results:
             self._judge(ending)
 
     def release(self, deliveries: Iterable[Delivery]) -> None:
-        """Hand deliveries back untouched."""
+        """Hand deliveries back untouched; what follows them in their order is not admitted before they are back."""
         for delivery in deliveries:
+            sequence = sequence_of(delivery)
+            if sequence is not None and self._spec.ordered:
+                self._held_back[sequence] += 1
             self._add(delivery, RELEASE)
 
     def admit(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
@@ -109,11 +112,15 @@ class Results:
         for delivery in deliveries:
             sequence = sequence_of(delivery)
             if sequence is not None and sequence in self._held_back:
-                self._held_back[sequence] += 1
-                self._add(delivery, RELEASE)
+                self.release((delivery,))
             else:
                 admitted.append(delivery)
         return admitted
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether some deliveries must not go to a lane now, since one before them comes again."""
+        return bool(self._held_back)
 
     def settled(self, outcomes: Sequence[Outcome]) -> None:
         """Take in that outcomes were settled, or that nothing more can be done for them."""
@@ -248,10 +255,9 @@ class Results:
         sequence = sequence_of(delivery)
         if sequence is None or not self._spec.ordered or not comes_again(settlement):
             return
-        later = lane.take_sequence(sequence)
-        if count + len(later):
-            self._held_back[sequence] += count + len(later)
-        self.release(later)
+        if count:
+            self._held_back[sequence] += count
+        self.release(lane.take_sequence(sequence))
 
 
 def facts(spec: HandlerSpec, delivery: Delivery) -> dict[str, object]:
