@@ -30,6 +30,7 @@ def test_each_fault_can_be_planted(mutant: Mutant) -> None:
     compile(text, mutant.file, "exec")
 
 
+@pytest.mark.timeout(120)  # all of these are imported
 def test_the_tests_that_must_find_them_are_there() -> None:
     assert passes(needed(), ROOT / "src", ["--collect-only"])
 

@@ -40,6 +40,9 @@ FLOOD = min(5000, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 500) // 2) if
 #: What an honest client may wait for an answer meanwhile, in seconds: 99 of 100 times (F-47).
 P99_S = 1.0
 
+#: What a crowd may take to start an interpreter and to connect, in seconds, while others want the same cores.
+CROWD_S = 40.0
+
 
 class Crowd:
     """Another process, which connects as it is told until it is told to go."""
@@ -49,7 +52,7 @@ class Crowd:
 
     async def told(self) -> int:
         """Wait until it has done what it was told; return how many of its connections are open."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(CROWD_S):
             while not self._pipe.poll():
                 await asyncio.sleep(0.005)
         return int(self._pipe.recv())
