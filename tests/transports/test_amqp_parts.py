@@ -362,6 +362,27 @@ def test_suspects_come_in_company_first_and_then_alone() -> None:
     assert len(desk.take(one)) == 1
 
 
+def test_a_suspect_does_not_wait_for_what_is_parked_behind_it() -> None:
+    """Which was taken out before it: a member had left meanwhile, and the first of the key came back last."""
+    desk, one = Desk(), Member()
+    first = desk.arrive("a", attempts=1, level=1, doubted=True)
+    desk.arrive("a", attempts=1, level=1)
+    assert desk.take(one) == []
+    assert desk.place.company(2) == [first]
+
+
+def test_a_key_is_held_back_no_more_by_a_copy_that_comes_to_another_process() -> None:
+    desk, one = Desk(), Member()
+    desk.arrive("a")
+    desk.place.settle([(desk.take(one)[0], Retry(0.0))], 100.0)
+    desk.place.expect("copy", ("orders", "a"))
+    desk.place.forget(lambda sequence: sequence == ("orders", "b"), 100.0)
+    desk.arrive("a")
+    assert desk.take(one) == []
+    desk.place.forget(lambda sequence: sequence == ("orders", "a"), 100.0)
+    assert names_of(desk.take(one)) == ["m-2"]
+
+
 def test_a_copy_waits_at_the_door_until_what_it_is_a_copy_of_is_settled() -> None:
     desk, one = Desk(), Member()
     desk.place.bar(["copy"])

@@ -54,7 +54,7 @@ class Deal:
                 await self._acquire(share - len(self._owned))
             settled = [number for number, (partition, _) in self._owned.items() if partition.is_acquired]
             for number in settled[: max(0, len(self._owned) - share)]:
-                self._member.start(self._release(number))
+                self._member.start(self._release(number), to_its_end=True)
             await asyncio.sleep(DEAL_LOOK_S)
 
     async def _members(self) -> int:

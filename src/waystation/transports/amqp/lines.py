@@ -29,12 +29,17 @@ class Line:
 
 
 class Source:
-    """A channel's deliveries from the queues of one line."""
+    """A channel's deliveries from the queues of one line.
+
+    Attributes:
+        under_way: How many of them are settled as soon as their copies are published.
+    """
 
     def __init__(self, line: Line, channel: Channel) -> None:
         self.line = line
         self.channel = channel
         self.holds = Holds(channel)
+        self.under_way = 0
 
 
 async def ready(channel: Channel, *queues: str, consumed: bool = False) -> int:

@@ -26,7 +26,7 @@ from .deal import Deal
 from .driver import Closed
 from .groups import Group
 from .limits import SUSPECTS_AWAY_S, SUSPECTS_MESSAGES_MAX
-from .lines import Source
+from .lines import Line, Source
 from .names import Names
 from .place import Ended, Held, Place
 from .sender import Parcel, Sender
@@ -51,7 +51,11 @@ class Keeper(Protocol):
 
 
 class Member:
-    """A part of the link: one subscription of this process, shared by its feeds."""
+    """A part of the link: one subscription of this process, shared by its feeds.
+
+    Attributes:
+        moving: Held by who publishes anew what is held, and settles it: one at a time.
+    """
 
     def __init__(self, keeper: Keeper, group: Group) -> None:
         self.group = group
@@ -59,6 +63,7 @@ class Member:
         self.broken: TransportError | None = None
         self.feeds = 0
         self.busy = asyncio.Lock()
+        self.moving = asyncio.Lock()
         self.sender = keeper.sender
         self._keeper = keeper
         self._connection: Connection | None = None
@@ -68,6 +73,8 @@ class Member:
         self._progress = asyncio.Event()
         self._unbegun: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._to_their_end: set[asyncio.Task[None]] = set()  # those that would leave things half done
+        self._is_leaving = False
 
     # --- the link ----------------------------------------------------------------------------------------------
 
@@ -124,7 +131,11 @@ class Member:
 
     async def close(self) -> None:
         """Leave: what is held is published anew, without counting an attempt. Nothing of it is with a feed."""
-        for task in self._tasks:
+        self._is_leaving = True
+        self._progress.set()
+        if self._deal is not None:
+            self._deal.settled()
+        for task in self._tasks - self._to_their_end:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._connection is None:
@@ -172,6 +183,11 @@ class Member:
             await self.sender.sent(parcels)
             source.holds.ack([each.tag for each in held])
 
+    def forget(self, line: Line) -> None:
+        """A partition is given up: copies of what it had come to somebody else."""
+        group = self.group
+        self.place.forget(lambda sequence: group.line_of(sequence[1]) == line, self._keeper.clock.time())
+
     # --- arriving ----------------------------------------------------------------------------------------------
 
     def arrive(self, held: Held, *, again: bool = False, copy: str = "") -> None:
@@ -192,15 +208,16 @@ class Member:
         """See to it that what must be is published anew, before it is handed out."""
         self._progress.set()
         if self.place.doubted and self._clearing is None:
-            self._clearing = self.start(self._clear())
+            self._clearing = self.start(self._clear(), to_its_end=True)
 
     async def _clear(self) -> None:
         """Publish suspects anew, the next ones when those before are done with; or somebody else has them."""
         try:
-            while self.place.doubted:
+            while self.place.doubted and not self._is_leaving:
                 self._progress.clear()
-                if chosen := self.place.company(SUSPECTS_MESSAGES_MAX):
-                    await self._publish_suspects(chosen)
+                async with self.moving:
+                    if chosen := self.place.company(SUSPECTS_MESSAGES_MAX):
+                        await self._publish_suspects(chosen)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(SUSPECTS_AWAY_S):
                         await self._progress.wait()
@@ -293,6 +310,8 @@ class Member:
                 )
             parcels.append(parcel)
             copies.append(copy)
+        for each in ended:
+            each.held.source.under_way += 1
         try:
             await self.sender.sent(parcels)
         except BaseException:
@@ -300,6 +319,9 @@ class Member:
                 for each, copy in zip(ended, copies, strict=True):
                     self.place.put_back(each.held, copy, self._keeper.clock.time())
             raise
+        finally:
+            for each in ended:
+                each.held.source.under_way -= 1
         self._ack([each.held for each in ended])
 
     def _ack(self, held: Sequence[Held]) -> None:
@@ -318,15 +340,22 @@ class Member:
 
     # --- tasks -------------------------------------------------------------------------------------------------
 
-    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Do something beside; should it fail, the connection is given up, and everything begins anew."""
+    def start(self, work: Coroutine[Any, Any, None], *, to_its_end: bool = False) -> asyncio.Task[None]:
+        """Do something beside; should it fail, the connection is given up, and everything begins anew.
+
+        Args:
+            to_its_end: Whether who leaves waits for it, and does not cut it off.
+        """
         task = asyncio.create_task(work, name=f"waystation-amqp-{self.group.name}")
         self._tasks.add(task)
+        if to_its_end:
+            self._to_their_end.add(task)
         task.add_done_callback(self._ended)
         return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._to_their_end.discard(task)
         if task.cancelled():
             return
         error = task.exception()

@@ -73,22 +73,26 @@ class Partition:
         source = self._source
         assert source is not None, "only what was acquired is released"
         await self._take_no_more(source)
-        while self._taken():
+        while self._is_busy():
             self._idle = asyncio.get_running_loop().create_future()
             await self._idle
         await self.leave()
 
     async def leave(self) -> None:
         """Publish what is left anew, in its order, and end the channel. Nothing of it is with a handler."""
-        source = self._source
-        if source is None or source.channel.ended is not None:
+        source, member = self._source, self._member
+        if source is None:
             return
-        await self._take_no_more(source)
-        if self._again:
-            await stop(source, self.line.again, sys.maxsize, self._again)
-        self._sync()
-        await self._member.publish_anew(source, lambda held: held.source is source)
-        await source.channel.close()
+        async with member.moving:
+            if source.channel.ended is not None:
+                return
+            await self._take_no_more(source)
+            if self._again:
+                await stop(source, self.line.again, sys.maxsize, self._again)
+            self._sync()
+            await member.publish_anew(source, lambda held: held.source is source)
+            member.forget(self.line)
+            await source.channel.close()
 
     async def _take_no_more(self, source: Source) -> None:
         """Take nothing fresh any more."""
@@ -97,7 +101,7 @@ class Partition:
 
     def settled(self) -> None:
         """Something was settled."""
-        if self._idle is not None and not self._idle.done() and not self._taken():
+        if self._idle is not None and not self._idle.done() and not self._is_busy():
             self._idle.set_result(None)
 
     def hang_up(self) -> None:
@@ -116,8 +120,12 @@ class Partition:
         source = self._source
         return 0 if source is None else await ready(source.channel, self.line.fresh, self.line.again)
 
-    def _taken(self) -> bool:
-        return any(held.source is self._source and held.taken for held in self._member.place.held.values())
+    def _is_busy(self) -> bool:
+        """Whether something of it is with a handler, or about to be settled."""
+        source = self._source
+        if source is not None and source.under_way:
+            return True
+        return any(held.source is source and held.taken for held in self._member.place.held.values())
 
     # --- arriving ----------------------------------------------------------------------------------------------
 

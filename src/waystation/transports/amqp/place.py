@@ -149,6 +149,13 @@ class Place:
         """Let what was retried hold its key back until its copy has come back."""
         self._expected[copy] = sequence
 
+    def forget(self, chosen: Callable[[tuple[str, str]], bool], now: float) -> None:
+        """Expect no copies of some keys any more: they come to another process."""
+        for copy, sequence in list(self._expected.items()):
+            if chosen(sequence):
+                del self._expected[copy]
+                self._leave(sequence, now)
+
     def bar(self, copies: Iterable[str]) -> None:
         """Let copies that come wait at the door: what they are copies of must be settled first.
 
@@ -202,10 +209,14 @@ class Place:
     def company(self, size_max: int) -> list[Held]:
         """Take suspects out of the hand that may be handed out next: one that must be alone, or some in company.
 
-        Nothing, while others that were taken out before are here.
+        Nothing, while others that were taken out before are here and may be handed out; what is parked behind a suspect
+        of its key may not.
         """
         self.doubted = deque(held for held in self.doubted if held.number in self.held)
-        if self.cleared or any(held.level and not held.doubted for held in self.held.values()):
+        if self.cleared or any(
+            held.level and not held.doubted and (held.out or held.sequence is None)
+            for held in self.held.values()
+        ):
             return []
         solitary = [held for held in self.doubted if held.level >= ALONE][:1]
         chosen = [held for held in self.doubted if held.level < ALONE][:size_max] or solitary
