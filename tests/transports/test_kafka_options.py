@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ from waystation import ConfigurationError, Disconnected, Durability, SendRejecte
 from waystation._core.ports import Subscription, Topology
 from waystation._core.url import parse_url
 from waystation._servers.probing import free_ports
-from waystation.transports.kafka.broker import durability_of, protocol_for
 from waystation.transports.kafka.options import Options, read_options
+from waystation.transports.kafka.settings import durability_of, protocol_for
 
 
 def options(url: str) -> Options:
@@ -152,7 +153,7 @@ async def test_a_body_that_a_topic_does_not_take_is_rejected(kafka_server: Serve
 
     await asyncio.to_thread(make_topic)
     async with opened(url) as transport:
-        large, small = await transport.send([message("large", b"x" * 3_000_000), message("small")])
+        large, small = await transport.send([message("large", os.urandom(3_000_000)), message("small")])
         assert isinstance(large, SendRejected)
         assert "max.message.bytes" in str(large)
         assert not isinstance(small, SendRejected)

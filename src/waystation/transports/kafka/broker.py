@@ -7,21 +7,20 @@ import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from ..._core.delivery import Durability
 from ..._core.errors import Disconnected, Refused, TransportError
+from .commits import commit, committed
 from .driver import kafka_error, load, load_admin, name_of, translate
-from .limits import ASK_S, HAND_OVER_MESSAGES_MAX, RECORD_BYTES_MAX, SESSION_MS
-from .marks import Mark, read, write
-from .names import Names
+from .limits import ASK_S, HAND_OVER_MESSAGES_MAX, RECORD_BYTES_MAX
+from .marks import Mark
+from .names import Names, Spot
 from .options import Options
 from .records import Fetched
+from .settings import durability_of, protocol_for
 
 T = TypeVar("T")
-
-Spot: TypeAlias = tuple[str, int]
-"""A partition: the broker's name of its topic, and its number."""
 
 
 #: What a cluster says of a topic that was just made, or whose leader moves: it will be all right in a moment.
@@ -395,47 +394,3 @@ class Broker:
 
 class _Told(Exception):
     """An error of the driver's that was told, not raised."""
-
-
-def committed(consumer: Any, spots: Sequence[Spot]) -> dict[Spot, Mark]:
-    """Return the marks that a consumer's group has."""
-    partition = load().TopicPartition
-    found = consumer.committed([partition(*spot) for spot in spots], timeout=ASK_S)
-    for each in found:
-        if each.error is not None:
-            raise load().KafkaException(each.error)
-    return {
-        (each.topic, each.partition): read(each.offset, each.metadata) for each in found if each.offset >= 0
-    }
-
-
-def offsets(marks: Mapping[Spot, Mark]) -> list[Any]:
-    """Return marks as the driver wants them."""
-    partition = load().TopicPartition
-    return [partition(topic, number, mark.floor, write(mark)) for (topic, number), mark in marks.items()]
-
-
-def commit(consumer: Any, marks: Mapping[Spot, Mark]) -> None:
-    """Put down marks, and wait until the broker has them."""
-    for each in consumer.commit(offsets=offsets(marks), asynchronous=False):
-        if each.error is not None:
-            raise load().KafkaException(each.error)
-
-
-def durability_of(replicas: int, config: Mapping[str, str]) -> Durability:
-    """Return what is certain of a confirmed message: of all replicas in sync at least `min.insync.replicas` have it."""
-    sure = min(replicas, int(config.get("min.insync.replicas") or 1))
-    flushes = config.get("flush.messages") == "1"
-    if sure >= 2:
-        return Durability.REPLICATED_FLUSHED if flushes else Durability.REPLICATED
-    return Durability.FLUSHED if flushes else Durability.WRITTEN
-
-
-def protocol_for(settings: Mapping[str, str]) -> str:
-    """Return the protocol of groups: the newer one, if the broker has it and misses a dead member soon enough.
-
-    By the newer one it is the broker who says how long a member may be silent, 45 s unless it is told otherwise.
-    """
-    has_new = "consumer" in settings.get("group.coordinator.rebalance.protocols", "")
-    session_ms = settings.get("group.consumer.session.timeout.ms", "")
-    return "consumer" if has_new and session_ms.isdigit() and int(session_ms) <= SESSION_MS else "classic"

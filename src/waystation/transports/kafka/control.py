@@ -10,7 +10,7 @@ import msgspec
 from ..._core.inspection import MemberInfo, State
 from ..._core.ports import Start, Subscription
 from ..._core.topic import matches
-from .broker import Spot
+from .names import Spot
 from .records import Fetched
 
 
@@ -100,6 +100,20 @@ def read_declared(rows: Iterable[tuple[bytes, Fetched]]) -> dict[tuple[str, str]
                 continue
             found[each.group, each.pattern] = each
     return found
+
+
+def is_ordered(declared: Iterable[Declared], group: str, topic: str) -> bool:
+    """Say whether a group's messages of a topic keep their order by key: unless all that read it do without."""
+    read = [each for each in declared if each.group == group and matches(each.pattern, topic)]
+    return any(each.ordered for each in read) if read else True
+
+
+def start_of(declared: Iterable[Declared], group: str, topic: str | None, spot: Spot) -> int:
+    """Return where a group begins in a partition of a topic in which it has no place."""
+    if topic is None:
+        return 0
+    starts = [each.start_of(topic, spot) for each in declared if each.group == group]
+    return next((each for each in starts if each is not None), 0)
 
 
 def write_said(members: Sequence[MemberInfo], now: float) -> bytes | None:

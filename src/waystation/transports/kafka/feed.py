@@ -13,9 +13,9 @@ from ..._core.limits import LEASE_S
 from ..._core.message import Message
 from ..._core.ports import Clock
 from ..._core.topic import matches
-from .broker import Spot
 from .lease import Lease, token
 from .member import Member
+from .names import Spot
 from .place import Place
 
 _Outcome: TypeAlias = tuple[Delivery, Settlement]

@@ -18,8 +18,8 @@ import msgspec
 
 from ..._core.message import Message
 from ..._core.ports import Clock
-from .broker import Spot
 from .lease import Held, Letter
+from .names import Spot
 from .place import Place
 from .records import Fetched
 from .sender import Entry

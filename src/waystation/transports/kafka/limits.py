@@ -40,10 +40,13 @@ AWAKE_S: Final = 0.1
 #: loop: in a thread of their own, each would wait for the interpreter while the loop is busy.
 CONFIRMATIONS_S: Final = 0.001
 
-#: How long a record may wait for company on its way to the broker, in milliseconds: longer than it takes to give the
-#: library a whole batch, which is then one request; one that is full does not wait. It cannot be told otherwise that a
-#: batch has ended, and waits for the last part of each millisecond busily.
+#: How long the records of a large batch may wait for the rest of it on their way to the broker, in milliseconds: longer
+#: than it takes to give the library a thousand, so that they are one request. A full batch does not wait. The library
+#: cannot be told otherwise that a batch has ended, and waits for the last millisecond busily.
 LINGER_MS: Final = 5.0
+
+#: Messages of a batch that is worth that wait. Those of a smaller one have been given to the library before it wakes.
+LINGER_MESSAGES_MIN: Final = 32
 
 #: Requests of the producer that one broker may have at once. It works on one of a connection at a time anyway; what is
 #: published meanwhile gathers, as in a group commit.

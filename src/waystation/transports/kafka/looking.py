@@ -10,11 +10,12 @@ from ..._core.inspection import GroupInfo, SeekInfo, TopicInfo
 from ..._core.message import Message, available
 from ..._core.ports import Clock, Start
 from ..._core.topic import is_pattern, matches
-from .broker import Broker, Spot
+from .broker import Broker
 from .control import Declared
 from .ledger import Ledger
 from .marks import Mark
 from .member import Member
+from .names import Spot
 from .place import Place
 from .positions import number, positions
 from .records import message_of

@@ -11,9 +11,10 @@ from typing import Any, Protocol
 from ..._core.delivery import Retry
 from ..._core.errors import Refused, TransportError
 from ..._core.ports import Clock
-from .broker import Broker, Spot
+from .broker import Broker
 from .driver import name_of, translate
 from .limits import HANDOVER_S, POLL_S, SETTLE_IN_S, TELL_AGAIN_S
+from .names import Spot
 from .place import Place
 from .poller import Given, Poller
 from .sender import Sender

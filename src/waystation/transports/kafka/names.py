@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from ..._core.errors import ConfigurationError
 from ..._core.topic import REPLY_WORD
+
+Spot: TypeAlias = tuple[str, int]
+"""A partition: the broker's name of its topic, and its number."""
 
 #: What stands between a prefix and the name of a topic of ours: a name of a user's has no empty word.
 _OURS = "waystation.."

@@ -15,7 +15,6 @@ from .limits import (
     FETCH_AGAIN_MS,
     FETCH_WAIT_MS,
     HEARTBEAT_MS,
-    LINGER_MS,
     PARTITIONS_COUNT,
     PARTITIONS_COUNT_MAX,
     PRODUCER_MESSAGES_MAX,
@@ -75,14 +74,18 @@ class Options:
             **self.security,
         }
 
-    def producer(self) -> Config:
-        """Return what the producer is told: a confirmed message is in the log of all replicas in sync, once."""
+    def producer(self, linger_ms: float = 0.0) -> Config:
+        """Return what a producer is told: a confirmed message is in the log of all replicas in sync, once.
+
+        Args:
+            linger_ms: How long a record waits for company, unless a batch is full before.
+        """
         return {
             **self.client(),
             "acks": "all",
             "compression.type": "lz4",  # most of a small message is headers, which are much the same
             "enable.idempotence": True,
-            "linger.ms": LINGER_MS,
+            "linger.ms": linger_ms,
             "batch.num.messages": BATCH_MESSAGES_MAX,
             "max.in.flight.requests.per.connection": REQUESTS_IN_FLIGHT,
             "message.timeout.ms": round(SEND_TIMEOUT_S * 1000) - 1500,

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
 from typing import TypeAlias
-from zlib import crc32
 
 from ..._core.delivery import Durability, Receipt, SendOutcome
 from ..._core.errors import Disconnected, SendRejected, TransportError, WaystationError
@@ -21,8 +20,9 @@ from ..._core.topic import check_name, is_reply_address
 from .broker import Broker
 from .driver import send_failure
 from .ledger import CONFIG
-from .limits import KEYLESS_RUN_MESSAGES_MIN, KEYLESS_RUN_S, REPLY_PARTITIONS_COUNT, REPLY_RETENTION_S
+from .limits import KEYLESS_RUN_MESSAGES_MIN, KEYLESS_RUN_S
 from .records import TOPIC_HEADER, milliseconds, records_of
+from .replies import ensure_topic, lane_of
 from .schedule import row_of
 from .sender import Entry, Outcome, Sender
 
@@ -121,8 +121,7 @@ class Outbox:
     async def _make(self, name: str) -> None:
         names = self._broker.names
         if name == names.replies:
-            config = {"retention.ms": str(round(REPLY_RETENTION_S * 1000)), "segment.ms": "600000"}
-            await self._broker.ensure(name, partitions=REPLY_PARTITIONS_COUNT, config=config)
+            await ensure_topic(self._broker)
         elif name == names.delay:
             await self._broker.ensure(name, partitions=1, config=CONFIG)
         else:
@@ -177,7 +176,7 @@ class Outbox:
     def _reply(self, message: Message, headers: dict[str, str]) -> Entry:
         name = self._broker.names.replies
         headers[TOPIC_HEADER] = message.topic
-        lane = crc32(message.topic.encode()) % self._broker.known[name].partitions
+        lane = lane_of(message.topic, self._broker.known[name].partitions)
         return Entry(name, lane, message.key, message.body, headers, milliseconds(message.time))
 
     def _turn(self, name: str, count: int) -> int:

@@ -28,6 +28,7 @@ from .limits import (
 )
 from .marks import Mark, gaps, ranges
 from .records import Fetched, Record, message_of
+from .suspects import Suspects
 
 _AGAIN = Retry(0.0)
 
@@ -76,12 +77,7 @@ class Place:
         self.ready_to_serve = True
         self.is_restored = mark.state_from < 0
         self.is_leaving = self.is_dropped = self.is_put_down = False
-        self._mark = mark
-        self._alone_below = min(mark.suspects, end)
-        self._company_below = min(mark.claimed, end)
-        self._company_begun = False
-        self._alone = mark.alone
-        self._alone_is_out = False
+        self._suspects = Suspects(mark, end)
         self._skip = {offset for first, past in mark.settled for offset in range(first, past)}
         self._open: set[int] = set()
         self._order: deque[int] = deque()  # what was ever open, and is not known to be settled
@@ -145,10 +141,10 @@ class Place:
         return deliveries
 
     def _take_fresh(self, lease: Lease, deliveries: list[Delivery], limit: int, now: float) -> None:
-        fresh, skip, holding = self.fresh, self._skip, self._holding
+        fresh, skip, holding, suspects = self.fresh, self._skip, self._holding, self._suspects
         window_end = self._floor() + WINDOW_OFFSETS_MAX
-        doubtful_below = max(self._alone_below, self._company_below, self._alone[0] + 1 if self._alone else 0)
-        while fresh and len(deliveries) < limit and not self._alone_is_out:
+        suspected_below = suspects.below
+        while fresh and len(deliveries) < limit and not suspects.alone_is_out:
             if self.cursor >= window_end or len(holding) >= HELD_MESSAGES_MAX:
                 self._spill()
                 return
@@ -158,37 +154,20 @@ class Place:
             self.cursor = offset + 1
             if offset in skip:  # what was put off was not known yet when it arrived
                 continue
-            before = self._begun_before(offset) if offset < doubtful_below else 0
+            before = suspects.begun_before(offset) if offset < suspected_below else 0
             self._open.add(offset)
             self._order.append(offset)
             if key is not None and holding.ordered and not holding.lets_out(key, lease.owner):
                 holding.enter(Held(offset, record.message, before, now, stays=before > 0), now)
                 continue
-            if before:
-                self._suspect(offset, before)
+            if before and suspects.go_out(offset, before):
+                self.claimed, self.changed = offset, True
             deliveries.append(
                 Delivery(
                     record, offset, record.body, record.content_type, before + 1, lease, record.expires_at
                 )
             )
             lease.open[offset] = record
-
-    def _begun_before(self, offset: int) -> int:
-        """Return how often a message was in the hands of members that died."""
-        if self._alone is not None and self._alone[0] == offset:
-            return self._alone[1]
-        if offset < self._alone_below:
-            return 2
-        return 1 if offset < self._company_below else 0
-
-    def _suspect(self, offset: int, before: int) -> None:
-        """A message goes out that was in such hands. Nobody may have it before the broker knows."""
-        if before > 1:
-            self._alone, self._alone_is_out = (offset, before + 1), True
-        elif self._company_begun:
-            return
-        self._company_begun = self._company_begun or before == 1
-        self.claimed, self.changed = offset, True
 
     @property
     def must_tell(self) -> bool:
@@ -235,9 +214,7 @@ class Place:
         lease.lost = set(taken)
         self.leases.pop(lease, None)
         for number, each in sorted(taken.items()):
-            attempt = each.attempts if isinstance(each, Held) else self._begun_before(number) + 1
-            if self._alone_is_out and self._alone is not None and self._alone[0] == number:
-                attempt = self._alone[1]
+            attempt = each.attempts if isinstance(each, Held) else self._suspects.attempt(number)
             self._close(number, each, attempt, outcome, now)
             key = each.message.key if isinstance(each, Held) else each.key
             if key is not None and self._holding.ordered:
@@ -275,7 +252,7 @@ class Place:
             self.to_bury.append(Letter(offset, taken.message, attempt, outcome, held))
         elif isinstance(outcome, Accept):
             self._erase(offset, held)
-        self._may_be_in_company(offset)
+        self._suspects.come_back(offset)
 
     def _erase(self, offset: int, held: Held | None) -> None:
         if held is not None and held.has_record:
@@ -285,13 +262,8 @@ class Place:
     def _done(self, offset: int) -> None:
         self._open.discard(offset)
         self.changed = True
-        if self._alone_is_out:
-            self._may_be_in_company(offset)
-
-    def _may_be_in_company(self, offset: int) -> None:
-        """Others may go out again if it was this one that had to be alone."""
-        if self._alone is not None and self._alone[0] == offset:
-            self._alone_is_out = False
+        if self._suspects.alone_is_out:
+            self._suspects.come_back(offset)
 
     # --- what the broker is told -------------------------------------------------------------------------------
 
@@ -327,9 +299,9 @@ class Place:
         return Mark(
             floor=floor,
             settled=settled,
-            claimed=max(self.cursor + ahead, self._company_below),
-            suspects=self._company_below if self._company_begun else self._alone_below,
-            alone=self._alone,
+            claimed=max(self.cursor + ahead, self._suspects.claimed),
+            suspects=self._suspects.begun_twice,
+            alone=self._suspects.alone,
             state_from=self.state_from,
             owner=self.owner,
         )
@@ -340,8 +312,8 @@ class Place:
         return Mark(
             floor=mark.floor,
             settled=mark.settled,
-            claimed=self._company_below,
-            suspects=self._alone_below,
+            claimed=self._suspects.claimed,
+            suspects=self._suspects.left_alone,
             alone=mark.alone,
             state_from=mark.state_from if self.has_records or not self.is_restored else -1,
             owner=mark.owner,
@@ -443,7 +415,7 @@ class Place:
         self.fresh_bytes = 0
         self._holding.clear()
         self._open, self._order, self._skip = set(), deque(), set()
-        self._alone, self._alone_is_out, self._alone_below, self._company_below = None, False, 0, 0
+        self._suspects.clear()
         for held in stay:
             if not held.has_record:
                 self.to_store[held] = None

@@ -10,10 +10,11 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-from .broker import Spot, committed, offsets
+from .commits import committed, offsets
 from .driver import kafka_error, load
 from .limits import ASK_S, AWAKE_S, HAND_OVER_MESSAGES_MAX, HANDOVER_S, JOIN_S, LEAVE_S, POLL_AWAKE_S, POLL_S
 from .marks import Mark
+from .names import Spot
 from .options import Config
 
 

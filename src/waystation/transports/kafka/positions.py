@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from ..._core.duration import unix_time
 from ..._core.ports import Start
-from .broker import Broker, Spot
+from .broker import Broker
+from .names import Spot
 
 
 def number(offset: int, partition: int, partitions: int) -> int:

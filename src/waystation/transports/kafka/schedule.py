@@ -19,8 +19,9 @@ from ..._core.inspection import ScheduledInfo
 from ..._core.message import Message
 from ..._core.ports import Clock
 from ..._core.topic import matches
-from .broker import Broker, Spot
+from .broker import Broker
 from .marks import Mark
+from .names import Spot
 from .poller import Given, Poller
 from .records import TOPIC_HEADER, Fetched, message_of
 from .sender import Entry

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from ..._core.errors import Disconnected
+from ..._core.errors import Disconnected, TransportError
 from .driver import load
-from .limits import ASK_S, CONFIRMATIONS_S
+from .limits import ASK_S, CONFIRMATIONS_S, LINGER_MESSAGES_MIN, LINGER_MS
 from .options import Options
 from .records import Header
 
@@ -81,6 +81,9 @@ class _Reports:
 class Sender:
     """Writes records. For one event loop, on which its callbacks run.
 
+    There are two producers: one that sends at once what it is given, and one that waits for the rest of a batch first,
+    from the first large batch on. While something is under way, what follows goes the same way and overtakes nothing.
+
     Args:
         in_thread: Calls what blocks.
     """
@@ -90,8 +93,10 @@ class Sender:
     ) -> None:
         self._options = options
         self._in_thread = in_thread
-        self._producer: Any = None
+        self._producers: dict[float, Any] = {}  # by how long they wait
         self._retired: list[Any] = []  # those that cannot go on, and still have something to tell
+        self._linger_ms = 0.0  # of the producer that is in use
+        self._preparing: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._under_way = 0
         self._idle_reports: list[_Reports] = []
@@ -105,11 +110,37 @@ class Sender:
         Raises:
             TransportError: Nobody answers.
         """
-        producer = self._producer = self._make()
+        producer = self._producers[0.0] = self._make(0.0)
         await self._in_thread(lambda: producer.list_topics(timeout=ASK_S))
 
-    def _make(self) -> Any:
-        return load().Producer(self._options.producer() | {"error_cb": self._complained})
+    def _make(self, linger_ms: float) -> Any:
+        return load().Producer(
+            self._options.producer(linger_ms) | {"error_cb": partial(self._complained, linger_ms)}
+        )
+
+    def _producer_for(self, count: int) -> Any:
+        if not self._under_way:
+            self._linger_ms = LINGER_MS if count >= LINGER_MESSAGES_MIN else 0.0
+            if self._linger_ms and self._linger_ms not in self._producers:
+                self._linger_ms = 0.0
+                if self._preparing is None:
+                    self._preparing = self._loop.create_task(self._prepare(LINGER_MS))
+        producer = self._producers.get(self._linger_ms)
+        if producer is None:
+            producer = self._producers[self._linger_ms] = self._make(self._linger_ms)
+        return producer
+
+    async def _prepare(self, linger_ms: float) -> None:
+        """Connect another producer, meanwhile the one that is there does the work."""
+        producer = self._make(linger_ms)
+        try:
+            await self._in_thread(lambda: producer.list_topics(timeout=ASK_S))
+        except TransportError:
+            await self._in_thread(producer.close)  # the next large batch tries again
+        else:
+            self._producers[linger_ms] = producer
+        finally:
+            self._preparing = None
 
     def write(self, entries: Iterable[Entry], done: Callable[[Outcome], None], *, count: int) -> None:
         """Begin to write so many records, after those before.
@@ -121,15 +152,13 @@ class Sender:
         """
         if self._is_closed:
             raise Disconnected("kafka:// is not open")
-        if self._producer is None:
-            self._producer = self._make()
         if not count:
             done(Outcome(0, done))
             return
+        produce = self._producer_for(count).produce
         reports = self._idle_reports.pop() if self._idle_reports else _Reports()
         outcome = Outcome(count, partial(self._finished, done, reports))
         self._under_way += 1
-        produce = self._producer.produce
         for entry, told in zip(entries, reports.begin(outcome), strict=False):
             try:
                 produce(
@@ -167,11 +196,13 @@ class Sender:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        producers, self._retired = [*self._retired, self._producer], []
-        self._producer = None
+        if self._preparing is not None:
+            await asyncio.wait([self._preparing])
+        producers = [*self._retired, *self._producers.values()]
+        self._retired.clear()
+        self._producers.clear()
         for producer in producers:
-            if producer is not None:
-                await self._in_thread(producer.close)
+            await self._in_thread(producer.close)
 
     def _finished(self, done: Callable[[Outcome], None], reports: _Reports, outcome: Outcome) -> None:
         self._under_way -= 1
@@ -190,17 +221,16 @@ class Sender:
             for producer in self._retired:
                 producer.purge(blocking=False)
                 producer.poll(0)
-            if self._producer is not None:
-                self._producer.poll(0)
+            if (producer := self._producers.get(self._linger_ms)) is not None:
+                producer.poll(0)
         finally:
             if self._under_way:
                 self._watch()
 
-    def _complained(self, error: Any) -> None:
+    def _complained(self, linger_ms: float, error: Any) -> None:
         """The producer cannot go on; what is under way is reported by itself, the next record gets a new one."""
-        if error.fatal() and self._producer is not None:
-            self._retired.append(self._producer)
-            self._producer = None
+        if error.fatal() and linger_ms in self._producers:
+            self._retired.append(self._producers.pop(linger_ms))
 
 
 def _queue_full() -> Any:

@@ -8,9 +8,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .broker import Spot
 from .driver import load
 from .limits import HAND_OVER_MESSAGES_MAX, POLL_S
+from .names import Spot
 from .options import Options
 from .poller import end_of
 from .records import Fetched

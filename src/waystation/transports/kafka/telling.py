@@ -12,13 +12,14 @@ from ..._core.delivery import Release, Retry
 from ..._core.errors import Disconnected, TransportError
 from ..._core.limits import SEND_TIMEOUT_S
 from ..._core.ports import Clock
-from .broker import Broker, Spot
+from .broker import Broker
 from .driver import kafka_error, name_of, send_failure, sentence, translate
 from .lease import Letter
 from .ledger import CONFIG, Ledger, give_back, take_wishes
 from .letters import letter_of
 from .limits import COMMIT_S, STATE_PARTITIONS_COUNT, TELL_AGAIN_S
 from .marks import Mark
+from .names import Spot
 from .place import Place
 from .poller import Poller
 from .sender import Entry, Outcome, Sender

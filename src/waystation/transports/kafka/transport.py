@@ -9,7 +9,6 @@ import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
-from zlib import crc32
 
 import msgspec
 
@@ -21,13 +20,15 @@ from ..._core.message import Message
 from ..._core.ports import Clock, Feed, Subscription, Timer, Topology
 from ..._core.topic import is_pattern, matches
 from ..._core.url import TransportURL
-from .broker import Broker, Spot
+from .broker import Broker
 from .control import (
     Declared,
     declared_of,
     group_key,
+    is_ordered,
     needs_positions,
     read_said,
+    start_of,
 )
 from .feed import GroupFeed, Mailbox
 from .inspecting import Inspecting
@@ -35,8 +36,6 @@ from .ledger import CONFIG
 from .limits import (
     BODY_BYTES_MAX,
     DISCOVERY_S,
-    REPLY_PARTITIONS_COUNT,
-    REPLY_RETENTION_S,
     STATE_PARTITIONS_COUNT,
     TEMPORARY_LOOK_S,
     TRIM_MESSAGES_MIN,
@@ -44,15 +43,14 @@ from .limits import (
 )
 from .looking import Looker
 from .member import Member
-from .names import Names
+from .names import Names, Spot
 from .options import Options, read_options
 from .outbox import Outbox, check_topics
 from .positions import positions
-from .records import TOPIC_HEADER, Fetched, message_of
+from .replies import Replies
 from .schedule import Mover
 from .sender import Sender
 from .table import Table
-from .tail import Tail
 
 _log = logging.getLogger("waystation.kafka")
 
@@ -102,9 +100,7 @@ class KafkaTransport(Inspecting):
     def _closed(self) -> None:
         self._members: dict[str, Member] = {}
         self._feeds: list[GroupFeed] = []
-        self._mailboxes: dict[str, Mailbox] = {}
         self._declared: dict[tuple[str, str], Declared] = {}
-        self._tail: Tail | None = None
         self._alarm: Timer | None = None
         self._alarm_at = math.inf  # by the monotonic clock
         self._rounds: list[Timer] = []
@@ -142,6 +138,7 @@ class KafkaTransport(Inspecting):
         self._letters = Table(broker, self._sender, self._names.dead)
         self._waiting = Table(broker, self._sender, self._names.delay)
         self._mover = Mover(broker, self._waiting, clock=self.clock, send=self.send, ring_at=self.ring_at)
+        self._replies = Replies(self, broker)
         self._looker = Looker(broker, self._members, clock=self.clock)
         self._is_open = True
 
@@ -156,14 +153,13 @@ class KafkaTransport(Inspecting):
             self._alarm.cancel()
         if self._discovery is not None:
             self._discovery.cancel()
-        feeds: list[Feed] = [*self._feeds, *self._mailboxes.values()]
+        feeds: list[Feed] = [*self._feeds, *self._replies.mailboxes.values()]
         await asyncio.gather(*(feed.close() for feed in feeds))
         await self._mover.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, *filter(None, [self._discovery]), return_exceptions=True)
-        if self._tail is not None:
-            await self._tail.close()
+        await self._replies.close()
         await self._outbox.close()
         await self._sender.close()
         await self._broker.close()
@@ -246,7 +242,7 @@ class KafkaTransport(Inspecting):
         self._check_open()
         pattern, group = subscription.pattern, subscription.group
         if group is None:
-            return await self._open_mailbox(pattern)
+            return await self._replies.open(pattern)
         if (group, pattern) not in self._declared and (group, pattern) not in await self._read_declared():
             raise ConfigurationError(f"the subscription of group {group!r} to {pattern!r} was not declared")
         member = self._members.get(group)
@@ -256,8 +252,10 @@ class KafkaTransport(Inspecting):
                 self._broker,
                 self._sender,
                 clock=self.clock,
-                ordered=self._is_ordered(group),
-                start_of=self._start_of(group),
+                ordered=lambda topic: is_ordered(self._declared.values(), group, topic),
+                start_of=lambda spot: start_of(
+                    list(self._declared.values()), group, self._names.ours(spot[0]), spot
+                ),
                 ring_at=self.ring_at,
             )
         feed = GroupFeed(self, member, pattern)
@@ -267,29 +265,6 @@ class KafkaTransport(Inspecting):
         self._begin_rounds()
         self._mover.join()
         return feed
-
-    def _is_ordered(self, group: str) -> Callable[[str], bool]:
-        def is_ordered(topic: str) -> bool:
-            read = [
-                each
-                for each in self._declared.values()
-                if each.group == group and matches(each.pattern, topic)
-            ]
-            return any(each.ordered for each in read) if read else True
-
-        return is_ordered
-
-    def _start_of(self, group: str) -> Callable[[Spot], int]:
-        def start_of(spot: Spot) -> int:  # called in a thread
-            ours = self._names.ours(spot[0])
-            if ours is None:
-                return 0
-            starts = [
-                each.start_of(ours, spot) for each in list(self._declared.values()) if each.group == group
-            ]
-            return next((each for each in starts if each is not None), 0)
-
-        return start_of
 
     def _subscribe(self, member: Member) -> None:
         """Let a member read what its feeds are for, as far as it exists."""
@@ -352,10 +327,7 @@ class KafkaTransport(Inspecting):
     async def forget(self, feed: GroupFeed | Mailbox) -> None:
         """The feed was closed."""
         if isinstance(feed, Mailbox):
-            self._mailboxes.pop(feed.address, None)
-            spot = self._reply_spot(feed.address)
-            if self._tail is not None and not any(self._reply_spot(each) == spot for each in self._mailboxes):
-                self._tail.leave(spot)
+            self._replies.forget(feed)
             return
         self._feeds.remove(feed)
         member = feed.member
@@ -369,39 +341,6 @@ class KafkaTransport(Inspecting):
         elif self._members.get(member.group) is member:
             del self._members[member.group]
             await member.close()
-
-    # --- replies ---------------------------------------------------------------------------------------------
-
-    def _reply_spot(self, address: str) -> Spot:
-        facts = self._broker.known.get(self._names.replies)
-        partitions = REPLY_PARTITIONS_COUNT if facts is None else facts.partitions
-        return self._names.replies, crc32(address.encode()) % partitions
-
-    async def _open_mailbox(self, address: str) -> Mailbox:
-        if address in self._mailboxes:
-            raise ConfigurationError(f"the reply address {address!r} is open already")
-        mailbox = self._mailboxes[address] = Mailbox(self, address)
-        try:
-            config = {"retention.ms": str(round(REPLY_RETENTION_S * 1000)), "segment.ms": "600000"}
-            await self._broker.ensure(self._names.replies, partitions=REPLY_PARTITIONS_COUNT, config=config)
-            spot = self._reply_spot(address)
-            if self._tail is None:
-                self._tail = Tail(self._options, f"{self._names.prefix}waystation..tail")
-            if not any(self._reply_spot(each) == spot for each in self._mailboxes if each != address):
-                end = (await self._broker.bounds([spot]))[spot][1]
-                self._tail.follow(spot, end, self._replied)
-        except BaseException:
-            del self._mailboxes[address]
-            raise
-        return mailbox
-
-    def _replied(self, records: Sequence[Fetched]) -> None:
-        for record in records:
-            address = next((value for name, value in record.headers() or () if name == TOPIC_HEADER), None)
-            mailbox = self._mailboxes.get((address or b"").decode(errors="replace"))
-            if mailbox is not None:
-                key = record.key()
-                mailbox.add(message_of(record, mailbox.address, key=None if key is None else key.decode()))
 
     # --- time ------------------------------------------------------------------------------------------------
 
