@@ -97,6 +97,8 @@ class Faults:
         self.settled: list[list[tuple[Delivery, Settlement]]] = []
         self.extended: list[list[Delivery]] = []
         self.opened = 0
+        self.settling = asyncio.Event()  # cleared: settlements take their time
+        self.settling.set()
 
 
 class FaultyTransport:
@@ -148,6 +150,7 @@ class FaultyFeed:
     async def settle(self, outcomes: Sequence[tuple[Delivery, Settlement]], /) -> None:
         if self.faults.settle:
             raise self.faults.settle.pop(0)
+        await self.faults.settling.wait()
         self.faults.settled.append(list(outcomes))
         await self.inner.settle(outcomes)
 

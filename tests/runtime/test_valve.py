@@ -241,6 +241,35 @@ async def test_what_arrives_while_a_paused_subscription_waits_is_given_back() ->
         assert (found.ready, found.in_flight) == (1, 0)
 
 
+async def test_order_by_key_holds_when_what_was_given_back_is_not_back_yet() -> None:
+    clock, calls, go_on = VirtualClock(), list[int](), asyncio.Event()
+    faults = Faults()
+    bus = EmbeddedBus.over(FaultyTransport(MemoryTransport(clock), faults), clock=clock)
+
+    @bus.subscribe(orders, group="billing")
+    async def charge(order: Order) -> None:
+        calls.append(order.number)
+        if order.number == 0:
+            await go_on.wait()
+
+    async with bus.running():
+        await bus.publish_many(orders, [Order(-1)] * 20)  # so many that some are fetched ahead from here on
+        await until(lambda: len(calls) == 20)
+        await bus.publish(orders, Order(0), key="another")
+        await bus.publish_many(orders, [Order(1), Order(2)], key="a")
+        await until(lambda: consumers(bus)[0].counters.in_flight == 3)
+        faults.settling.clear()
+        bus.pause(charge)
+        bus.resume(charge)
+        await bus.publish(orders, Order(3), key="a")
+        await clock.advance(0)
+        go_on.set()
+        await clock.advance(0)
+        faults.settling.set()
+        await clock.advance(5)
+        assert calls[20:] == [0, 1, 2, 3]
+
+
 async def test_what_does_not_run_cannot_be_paused() -> None:
     bus = a_bus()
 
