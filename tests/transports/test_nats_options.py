@@ -28,7 +28,7 @@ from waystation._core.errors import Refused, TransportError
 from waystation._core.ports import Topology
 from waystation._core.url import parse_url
 from waystation._servers.probing import free_ports
-from waystation.transports.nats.link import check_version
+from waystation.transports.nats.dialling import check_version
 from waystation.transports.nats.options import Options, read_options
 
 
@@ -92,6 +92,7 @@ def test_a_url_says_what_a_receipt_promises(url: str, durability: Durability) ->
         ("nats://localhost:x", "is no address"),
         ("nats://ann:secret@example.org", "a secret is not sent to another machine without TLS"),
         ("nats://localhost?tls=on&tls_key=x", "tls_key= needs its certificate"),
+        ("nats://localhost?creds=shop.creds", "keys (nkeys, credentials) are not supported"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_a_sentence(url: str, sentence: str) -> None:
@@ -143,6 +144,34 @@ async def test_a_wrong_password_is_said_to_be_and_not_shown(tmp_path: Path, who:
             assert (await transport.facts())["server"].startswith("NATS 2.")
 
 
+async def test_a_token_lets_in(tmp_path: Path) -> None:
+    """Given in the URL or in a file."""
+    file = tmp_path / "token"
+    file.write_text("right-t0ken\n")
+    with configured(
+        tmp_path, 'authorization { token: "right-t0ken" }\njetstream { store_dir: "STORE" }'
+    ) as place:
+        with pytest.raises(Refused, match="the token, in the URL right") as refused:
+            await make(f"nats://wrong-t0ken@{place}?connect_timeout=5s").open()
+        assert "t0ken" not in str(refused.value)
+        for url in (fresh(f"nats://right-t0ken@{place}"), fresh(f"nats://{place}", f"&token_file={file}")):
+            async with opened(url) as transport:
+                await send(transport, message("m-1"))
+
+
+async def test_a_server_that_wants_a_signature_is_said_to(tmp_path: Path) -> None:
+    """It may let a user in by password all the same."""
+    text = (
+        "authorization { users: [ { nkey: UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4 }, "
+        '{ user: ann, password: right } ] }\njetstream { store_dir: "STORE" }'
+    )
+    with configured(tmp_path, text) as place:
+        with pytest.raises(Refused, match=r"It may want a signature: keys .* are not supported"):
+            await make(f"nats://{place}?connect_timeout=5s").open()
+        async with opened(fresh(f"nats://ann:right@{place}")) as transport:
+            await send(transport, message("m-1"))
+
+
 async def test_a_user_without_permission_is_told_which(tmp_path: Path) -> None:
     text = (
         "authorization { users: [ { user: ann, password: right, permissions: { "
@@ -173,7 +202,7 @@ async def test_a_message_that_is_too_large_for_the_server_is_refused_before_it_i
             cuts = transport._office.link.cuts
             outcomes = await transport.send([message("a"), message("b", bytes(300_000)), message("c")])
             assert [type(outcome) for outcome in outcomes] == [Receipt, SendRejected, Receipt]
-            assert "at most" in str(outcomes[1])
+            assert "less 160 KiB for headers: raise max_payload in its configuration" in str(outcomes[1])
             assert transport._office.link.cuts == cuts, "the server hangs up on whoever sends too much"
 
 
@@ -182,7 +211,9 @@ async def test_facts_say_how_each_was_found_out(nats_server: Server) -> None:
         facts = await transport.facts()
     assert "declared by sync=always" in facts["durability"]
     assert "FLUSHED" in facts["durability"]
-    assert "(probed)" in facts["largest payload"]
+    assert (
+        facts["largest body"] == f"{8 * 1024**2 - 160 * 1024:,} bytes (max_payload {8 * 1024**2:,}: probed)"
+    )
 
 
 async def test_what_a_cut_costs_is_logged_once(nats_server: Server, caplog: pytest.LogCaptureFixture) -> None:

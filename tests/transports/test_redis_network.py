@@ -52,9 +52,9 @@ async def speaking_tls(server: Server, folder: Path, clients: str) -> AsyncItera
             await client.config_set("tls-port", "0")
 
 
-async def refused(url: str) -> str:
+async def refused(url: str, kind: type[Exception] = Disconnected) -> str:
     transport = find_transport(parse_url(url), clock=SystemClock())
-    with pytest.raises(Disconnected) as caught:
+    with pytest.raises(kind) as caught:
         async with asyncio.timeout(PATIENCE_S):
             await transport.open()
     return str(caught.value)
@@ -83,16 +83,41 @@ async def test_a_server_may_want_to_know_its_clients(redis_server: Server, tmp_p
             await send(transport, message())
 
 
+# --- Sentinels ---------------------------------------------------------------------------------------------------
+
+
+def redis_program() -> str:
+    """Return what to start."""
+    try:
+        return str(means_of(kind_of("redis"), look(kind_of("redis").programs)).program)
+    except ConfigurationError as error:
+        lacking(error)
+        raise
+
+
+async def test_a_sentinel_is_no_place_to_send_to(tmp_path: Path) -> None:
+    """And the sentence says how the place is found."""
+    (port,) = free_ports(1)
+    settings = tmp_path / "sentinel.conf"
+    settings.write_text(f"port {port}\nbind 127.0.0.1\ndir {tmp_path}\n")
+    with (tmp_path / "log").open("wb") as log:
+        sentinel = subprocess.Popen([redis_program(), settings, "--sentinel"], stdout=log, stderr=log)
+    try:
+        assert until(lambda: somebody_listens(port), _START_S)
+        said = await refused(f"redis://127.0.0.1:{port}", ConfigurationError)
+    finally:
+        sentinel.kill()
+        sentinel.wait()
+    assert "is a Sentinel, which keeps no messages: the URL must lead to the primary" in said
+
+
 # --- clusters --------------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[tuple[int, int, int]]:
     """Give the ports of two nodes, and that by which the first talks to the second."""
-    try:
-        program = means_of(kind_of("redis"), look(kind_of("redis").programs)).program
-    except ConfigurationError as error:
-        lacking(error)
+    program = redis_program()
     ports = free_ports(4)
     nodes = []
     try:

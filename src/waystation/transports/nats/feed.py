@@ -13,8 +13,8 @@ from ..._core.limits import LAST_SETTLEMENTS_S, LEASE_S
 from ..._core.message import Message
 from ..._core.ports import Clock, Subscription
 from .encode import message_of
+from .lease import Lease, token
 from .part import Part
-from .place import Lease, token
 from .station import Station
 from .wire import Msg
 
@@ -207,7 +207,7 @@ class GroupFeed:
             token(delivery).place is self._stations[0].place for delivery, _ in outcomes
         ):
             return [(self._stations[0], outcomes)]
-        stations = {station.place: station for station in self._stations}
+        stations: dict[object, Station] = {station.place: station for station in self._stations}
         grouped: dict[Station, list[_Outcome]] = {}
         for outcome in outcomes:
             station = stations.get(token(outcome[0]).place)

@@ -10,12 +10,11 @@ import asyncio
 import itertools
 import logging
 import secrets
-import socket
-import ssl
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from ..._core.errors import ConfigurationError, Disconnected, Refused, TransportError
+from ..._core.errors import Disconnected, Refused, TransportError
+from .dialling import dial
 from .limits import API_ATTEMPT_S, API_TIMEOUT_S, REDIAL_FIRST_S, REDIAL_S_MAX
 from .line import Line
 from .options import Address, Options
@@ -162,7 +161,6 @@ class Link:
         raise why
 
     async def _dial(self, address: Address) -> Line:
-        options = self._options
         lines: list[Line] = []
 
         def make() -> Line:
@@ -171,40 +169,16 @@ class Link:
                 on_info=self._learn,
                 on_error=self._complain,
                 on_end=lambda reason: self._cut(lines[0], reason),
-                heartbeat_s=options.heartbeat_s,
+                heartbeat_s=self._options.heartbeat_s,
             )
             lines.append(line)
             return line
 
         try:
-            async with asyncio.timeout(options.connect_timeout_s):
-                await asyncio.get_running_loop().create_connection(make, address.host, address.port)
-                await lines[0].greet(options.login(), options.tls, options.tls_name or address.host)
-        except Refused as error:
-            raise Refused(f"{address} does not let this program in: {error}; {options.advice}") from None
-        except Disconnected as error:
-            raise Disconnected(f"{address}: {error}") from None
-        except TimeoutError:
-            raise Disconnected(f"{address} has not answered") from None
-        except ssl.SSLCertVerificationError as error:
-            raise Refused(
-                f"the certificate of {address} is not accepted: {error.verify_message.rstrip('.')}; "
-                "give the authority that signed it (tls_ca=FILE), or the name in it (tls_name=NAME)"
-            ) from None
-        except ssl.SSLError as error:
-            raise Disconnected(f"no TLS with {address}: {error.reason or error}") from None
-        except socket.gaierror as error:
-            raise Disconnected(f"the name in {address} is not known: {error.strerror}") from None
-        except UnicodeError:
-            raise Disconnected(f"the name in {address} is not known: no host can be called that") from None
-        except OSError as error:
-            raise Disconnected(
-                f"{address} cannot be reached: {error.strerror or error}; is nats-server running there?"
-            ) from None
+            return await dial(address, self._options, make, signed=lambda: "nonce" in self.info)
         finally:
             if lines and not lines[0].welcome:
                 lines[0].end("it was not used")
-        return lines[0]
 
     def _learn(self, info: dict[str, Any]) -> None:
         self.info = info
@@ -394,18 +368,3 @@ class _Question:
         if not self.future.done():
             self.future.set_exception(error)
         return True
-
-
-def check_version(info: dict[str, Any], place: str, least: tuple[int, int]) -> str:
-    """Return the server's version.
-
-    Raises:
-        ConfigurationError: It is too old.
-    """
-    version = str(info.get("version", "0"))
-    numbers = tuple(int(part) if part.isdigit() else 0 for part in version.split(".")[:2])
-    if numbers < least:
-        raise ConfigurationError(
-            f"{place} is NATS {version}; this needs {least[0]}.{least[1]} or newer, which reads streams in parts"
-        )
-    return version

@@ -25,6 +25,15 @@ _OPTIONS: Final = (
     "tls_name", "token_file",
 )  # fmt: skip
 
+#: What other clients of NATS call options for a key, by which they sign what the server says.
+_KEYS: Final = ("creds", "credentials", "creds_file", "nkey", "nkeys_seed", "nkey_file")
+
+#: What is said to whoever, or of whatever, asks for one.
+NO_KEYS: Final = (
+    "keys (nkeys, credentials) are not supported, so let this program in by a user and a password, a token, or a "
+    "certificate (tls_cert=FILE)"
+)
+
 _PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9]{0,31}")
 
 
@@ -107,6 +116,9 @@ def read_options(url: TransportURL) -> Options:
     Raises:
         ConfigurationError: Something in it does not fit, or would show a secret to everybody.
     """
+    for name in _KEYS:
+        if name in url.options:
+            raise ConfigurationError(f"{name}= cannot be used: {NO_KEYS}")
     url.check_options(_OPTIONS)
     if url.parts.path not in ("", "/"):
         raise ConfigurationError(

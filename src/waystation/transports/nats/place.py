@@ -12,24 +12,16 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
 
 import msgspec
 
 from ..._core.delivery import Delivery, Release, Retry, Settlement
 from ..._core.limits import LEASE_S, PRIORITY_TURNS_COUNT
 from .layout import URGENT
+from .lease import Lease, Receiver, token
 from .part import Entry, Part
 
 _AGAIN = Retry(0.0)
-
-
-class Receiver(Protocol):
-    """A feed: who takes, and is woken when there may be something to take."""
-
-    def wake(self) -> None:
-        """There may be something to take."""
 
 
 class _Key(msgspec.Struct):
@@ -38,30 +30,6 @@ class _Key(msgspec.Struct):
     owner: Receiver | None
     out: int
     parked: list[int] = []
-
-
-@dataclass(slots=True, eq=False)
-class Lease:
-    """What one `take` returned. The lease itself is the fencing token: what was taken again has another.
-
-    Attributes:
-        place: Where it was taken.
-        deadline: By the monotonic clock, in seconds.
-        open: What is not yet settled, by number.
-        lost: The numbers that were not settled when the lease ended.
-    """
-
-    place: Place
-    owner: Receiver
-    deadline: float
-    open: dict[int, Entry] = field(default_factory=dict)
-    lost: set[int] = field(default_factory=set)
-
-
-def token(delivery: Delivery) -> Lease:
-    """Return a delivery's lease; its `index` is its number there."""
-    assert isinstance(delivery.token, Lease), "a delivery of another transport"
-    return delivery.token
 
 
 class Place:

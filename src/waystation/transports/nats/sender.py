@@ -144,7 +144,11 @@ class Sender:
         size, most = len(frame[2]), self.body_bytes_max
         if size <= most:
             return None
-        return SendRejected(f"the body has {size:,} bytes; this server takes at most {most:,} (max_payload)")
+        return SendRejected(
+            f"the body has {size:,} bytes; this server takes at most {most:,}, which is its max_payload less "
+            f"{HEADER_ROOM_BYTES // 1024} KiB for headers: raise max_payload in its configuration (NATS recommends at "
+            "most 8MB), or store the body and send a reference"
+        )
 
     def over(self, batch: _Batch, outcomes: Sequence[SendOutcome]) -> None:
         """A batch has its outcomes."""

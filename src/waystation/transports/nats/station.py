@@ -19,6 +19,7 @@ from ..._core.ports import Timer
 from .answers import NO_STREAM, NS, ApiError, Stored, kept, nanoseconds
 from .encode import message_from, message_of
 from .layout import AGAIN, NORMAL, URGENT
+from .lease import Receiver
 from .ledger import Ledger
 from .limits import (
     AGAIN_S,
@@ -28,9 +29,10 @@ from .limits import (
     HELD_MESSAGES_MAX,
     PARKED_MESSAGES_MAX,
 )
+from .losses import first_new, rewound
 from .office import Office
 from .part import Entry, Part, entry_of, taken_over
-from .place import Place, Receiver
+from .place import Place
 from .reader import StreamReader
 from .records import Held, Unit, ranges
 from .wire import Msg
@@ -131,7 +133,7 @@ class Station:
             number = int(self._layout.parts(stored.subject)[-1])
             found[number] = (msgspec.json.decode(stored.body, type=Unit), stored.sequence)
         start = await self._origins.origin(self.topic, self.group)
-        found |= await self._rewound({number: found[number] for number in missing & set(found)})
+        found |= await rewound(self._api, self._stream, {each: found[each] for each in missing & set(found)})
         taken: list[tuple[int, Unit, dict[int, Held], int]] = []
         for number in sorted(missing):
             unit, revision = found.get(number, (Unit(tops=(start - 1, start - 1, start - 1)), 0))
@@ -154,32 +156,6 @@ class Station:
             self.look_soon()
         return bool(won)
 
-    async def _rewound(self, found: dict[int, tuple[Unit, int]]) -> dict[int, tuple[Unit, int]]:
-        """Return those units that are ahead of their stream, as they should be.
-
-        After a power cut a server may have lost the last messages, and gives their numbers to new ones. Whatever it
-        has stored since the newest message that was read here, is new.
-        """
-        numbers = [number for number, (unit, _) in found.items() if unit.stamp]
-        firsts = await self._first_new([found[number][0].stamp for number in numbers])
-        rewound = {}
-        for number, first in zip(numbers, firsts, strict=True):
-            unit, revision = found[number]
-            if first <= max(unit.tops):
-                rewound[number] = (unit.before(first), revision)
-        return rewound
-
-    async def _first_new(self, stamps: Sequence[int]) -> list[int]:
-        """Return the number of the first message that was, or will be, stored after each time."""
-        if not stamps:
-            return []
-        info = await self._api.stream_info(self._stream)
-        if info is None:
-            return [1] * len(stamps)
-        past = int(info["state"]["last_seq"]) + 1
-        found = await asyncio.gather(*(self._api.since(self._stream, stamp) for stamp in stamps))
-        return [past if first is None else min(past, first.sequence) for first in found]
-
     async def check(self) -> None:
         """After a cut: if the stream has lost what was read, what is in memory is of no use.
 
@@ -188,7 +164,7 @@ class Station:
         """
         # As they are now: what comes while the server is asked is newer than what it is asked for.
         read = [(part, max(part.tops)) for part in self.place.parts.values() if part.stamp]
-        firsts = await self._first_new([part.stamp for part, _ in read])
+        firsts = await first_new(self._api, self._stream, [part.stamp for part, _ in read])
         if any(first <= top and not part.lost for (part, top), first in zip(read, firsts, strict=True)):
             _log.warning("%s has lost messages that were there; what has come since is handled", self._stream)
             await self.reload()

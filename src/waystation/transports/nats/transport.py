@@ -1,4 +1,4 @@
-"""`nats://` as a transport: sending, receiving, looking in, and what is done now and then."""
+"""`nats://` as a transport: sending, receiving, and what is done now and then."""
 
 from __future__ import annotations
 
@@ -8,38 +8,20 @@ from collections.abc import Callable, Sequence
 
 from ..._core.capabilities import Capabilities
 from ..._core.delivery import DeadLetter, Delivery, SendOutcome
-from ..._core.duration import Instant, unix_time
-from ..._core.errors import ConfigurationError, Disconnected, SendRejected, TransportError, WaystationError
-from ..._core.inspection import (
-    DeadInfo,
-    GroupInfo,
-    MemberInfo,
-    RecurringInfo,
-    ScheduledInfo,
-    SeekInfo,
-    TopicInfo,
-)
+from ..._core.errors import ConfigurationError, SendRejected, TransportError, WaystationError
 from ..._core.limits import MESSAGE_BODY_BYTES_MAX, SEND_TIMEOUT_S
 from ..._core.message import Message
-from ..._core.ports import Clock, Feed, Recurrence, Start, Subscription, Topology
+from ..._core.ports import Clock, Feed, Recurrence, Subscription, Topology
 from ..._core.topic import check_name, is_reply_address, matches
 from ..._core.url import TransportURL
 from .answers import ApiError
-from .dead import Dead
-from .facts import facts
+from .dialling import check_version
 from .feed import GroupFeed, Mailbox
-from .later import Later
+from .inspector import NatsInspector
 from .limits import LOOK_S, SERVER_VERSION_MIN
-from .link import check_version
-from .look import Looking
-from .office import Office
 from .options import Options, read_options
-from .recurring import Calendar
-from .registry import Registry
 from .retention import Retention
-from .roster import Roster
 from .sender import Sender
-from .special import Specials
 from .station import Station
 from .wire import Msg
 
@@ -78,24 +60,14 @@ def capabilities(options: Options, message_bytes_max: int = MESSAGE_BODY_BYTES_M
     )
 
 
-class NatsTransport:
+class NatsTransport(NatsInspector):
     """Topics as streams, places of groups as keys, at NATS servers with JetStream."""
 
     posts_here = False
 
     def __init__(self, options: Options, clock: Clock) -> None:
-        self.clock = clock
-        self._options = options
+        super().__init__(options, clock)
         self._capabilities = capabilities(options)
-        self._is_open = False
-        self._office = Office(options, clock)
-        self._registry = Registry(self._office)
-        self._specials = Specials(self._office)
-        self._dead = Dead(self._office, self._registry)
-        self._looking = Looking(self._office, self._registry, self._dead, self)
-        self._later = Later(self._office, self._registry, self._specials)
-        self._calendar = Calendar(self._office, self._registry)
-        self._roster = Roster(self._office, self._registry, self.remove_group)
         self._retention = Retention(self._office, self._registry, self._looking)
         self._sender = Sender(self._office, self._registry, self._specials)
         self._stations: dict[tuple[str, str], Station] = {}
@@ -178,10 +150,6 @@ class NatsTransport:
         await self._office.link.close()
         self._stations.clear()
         self._looked_at.clear()
-
-    def _check_open(self) -> None:
-        if not self._is_open:
-            raise Disconnected(f"{self._options.place} is not open")
 
     # --- sending -------------------------------------------------------------------------------------------------
 
@@ -361,85 +329,7 @@ class NatsTransport:
         if number % 1000 == 999:
             await self._retention.sweep()
 
-    # --- looking in ----------------------------------------------------------------------------------------------
-
-    async def topics(self) -> Sequence[TopicInfo]:
-        """See `Inspector`."""
-        self._check_open()
-        return await self._looking.topics()
-
-    async def groups(self) -> Sequence[GroupInfo]:
-        """See `Inspector`."""
-        self._check_open()
-        return await self._looking.groups()
-
-    async def browse(self, pattern: str, *, start: Start, limit: int) -> Sequence[tuple[int, Message]]:
-        """See `Inspector`."""
-        self._check_open()
-        return await self._looking.browse(pattern, start, limit)
-
-    async def dead(self, *, group: str | None = None, limit: int = 100, after: int = 0) -> Sequence[DeadInfo]:
-        """See `Inspector`."""
-        self._check_open()
-        return await self._dead.find(group, limit, after)
-
-    async def retry_dead(self, numbers: Sequence[int]) -> int:
-        """See `Inspector`."""
-        self._check_open()
-        return await self._dead.retry(numbers)
-
-    async def purge_dead(self, numbers: Sequence[int]) -> int:
-        """See `Inspector`."""
-        self._check_open()
-        return await self._dead.purge(numbers)
-
-    async def scheduled(
-        self, *, pattern: str = "#", before: Instant | None = None, limit: int = 100
-    ) -> Sequence[ScheduledInfo]:
-        """See `Inspector`."""
-        self._check_open()
-        return await self._later.find(pattern, before, limit)
-
-    async def move_scheduled(self, message_id: str, at: Instant) -> bool:
-        """See `Inspector`."""
-        self._check_open()
-        return await self._later.move(message_id, unix_time(at))
-
-    async def cancel_scheduled(self, message_id: str) -> bool:
-        """See `Inspector`."""
-        self._check_open()
-        return await self._later.cancel(message_id)
-
-    async def recurring(self) -> Sequence[RecurringInfo]:
-        """See `Inspector`."""
-        self._check_open()
-        return await self._calendar.find()
-
-    async def pause_recurring(self, name: str, *, paused: bool = True) -> bool:
-        """See `Inspector`."""
-        self._check_open()
-        return await self._calendar.pause(name, paused=paused)
-
-    async def remove_recurring(self, name: str) -> bool:
-        """See `Inspector`."""
-        self._check_open()
-        return await self._calendar.remove(name)
-
-    async def seek(
-        self, group: str, pattern: str, start: Start, *, dry_run: bool = False
-    ) -> Sequence[SeekInfo]:
-        """See `Inspector`."""
-        self._check_open()
-        moved: list[tuple[str, str]] = []
-        found = await self._looking.seek(
-            group, pattern, start, dry_run=dry_run, moved=lambda topic, name: moved.append((topic, name))
-        )
-        for topic, name in moved:
-            station = self._stations.get((topic, name))
-            if station is not None:
-                await station.reload()
-            self._office.link.tell([(self._office.layout.bell(topic, name), b"", b"")])
-        return found
+    # --- groups and processes that are gone --------------------------------------------------------------------
 
     async def remove_group(self, group: str) -> bool:
         """See `Inspector`."""
@@ -453,18 +343,3 @@ class NatsTransport:
         """See `LeaseReleaser`: how many times that process had opened a transport here."""
         self._check_open()
         return await self._office.release(pid)
-
-    async def facts(self) -> dict[str, str]:
-        """See `Inspector`."""
-        self._check_open()
-        return await facts(self._office)
-
-    async def announce(self, members: Sequence[MemberInfo], /) -> Sequence[str]:
-        """See `Roster`."""
-        self._check_open()
-        return await self._roster.announce(members)
-
-    async def members(self) -> Sequence[MemberInfo]:
-        """See `Roster`."""
-        self._check_open()
-        return await self._roster.members()

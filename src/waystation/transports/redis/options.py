@@ -97,7 +97,10 @@ def _address(url: TransportURL) -> tuple[str, int]:
     except ValueError as error:
         raise ConfigurationError(f"{url}: the port is not a number up to 65535") from error
     if not host or "," in host:
-        raise ConfigurationError(f"{url} does not name one server: write {url.scheme}://host:6379/0")
+        raise ConfigurationError(
+            f"{url} does not name one server: write {url.scheme}://host:6379/0; any node of a cluster will do, and "
+            "where Sentinels watch, a name that leads to the primary"
+        )
     return host, 6379 if port is None else port
 
 

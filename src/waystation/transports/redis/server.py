@@ -83,7 +83,10 @@ async def probe(line: Line, options: Options, about: Mapping[str, Any]) -> Serve
     """
     place = options.place
     if _text(about.get("mode")) == "sentinel":
-        raise ConfigurationError(f"{place} is a sentinel, not a server: the URL must lead to the primary")
+        raise ConfigurationError(
+            f"{place} is a Sentinel, which keeps no messages: the URL must lead to the primary, by a name or an "
+            "address that moves with it (now it is what SENTINEL GET-MASTER-ADDR-BY-NAME says)"
+        )
     version = _text(about.get("version"))
     if _version(version) < SERVER_VERSION_MIN:
         raise ConfigurationError(f"{place} is Redis {version}; at least {_VERSION} is needed")
