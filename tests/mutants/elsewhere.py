@@ -111,9 +111,16 @@ RUNTIME = (
     Mutant(
         "what follows a failed message of its key goes on",
         "_runtime/results.py",
-        "        later = lane.take_sequence(sequence)",
-        "        later = list[Delivery]()",
+        "        self.release(lane.take_sequence(sequence))\n",
+        "",
         (INBOX + "test_a_retried_message_holds_back_its_key",),
+    ),
+    Mutant(
+        "what follows in order something that a pause gave back is handled before it",
+        "_runtime/results.py",
+        "                self._held_back[sequence] += 1\n",
+        "                pass\n",
+        ("tests/runtime/test_valve.py::test_order_by_key_holds_when_what_was_given_back_is_not_back_yet",),
     ),
     Mutant(
         "what was handled after a message whose result is lost is accepted before it",

@@ -222,11 +222,18 @@ GUARDING = (
     ),
     Mutant(
         "tcp: a server's certificate is not looked at",
-        "transports/tcp/options.py",
+        "_secrecy.py",
         "    context = _context(ssl.PROTOCOL_TLS_CLIENT)\n",
         "    context = _context(ssl.PROTOCOL_TLS_CLIENT)\n    context.check_hostname = False\n"
         "    context.verify_mode = ssl.CERT_NONE\n",
         (TLS + "test_a_server_that_cannot_prove_who_it_is_gets_no_token_and_nothing_else",),
+    ),
+    Mutant(
+        "peer: who looks for an answer before it sleeps never sleeps again",
+        "_peer/busy_poll.py",
+        "        if self._waiting and self._monotonic() - self._since <= _POLL_S:",
+        "        if self._waiting:",
+        ("tests/peer/test_busy_poll.py::test_what_does_not_come_is_not_looked_for_any_longer",),
     ),
 )
 
