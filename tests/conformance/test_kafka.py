@@ -17,6 +17,9 @@ _numbers = count()
 #: and what is to be punctual within a virtual second needs a few.
 _SECOND_S = 0.06
 
+#: How long a broker has for what becomes due at the end of a long time, in real seconds: to be sent and to be erased.
+_LONG_S = 0.15
+
 
 class PatientClock(VirtualClock):
     """A clock that stands still until a test moves it, and lets a broker do its work meanwhile."""
@@ -26,6 +29,8 @@ class PatientClock(VirtualClock):
         for _ in range(steps):
             await super().advance(delay_s / steps)
             await asyncio.sleep(min(delay_s, 2.0) * _SECOND_S / steps)
+        if delay_s >= 10.0:
+            await asyncio.sleep(_LONG_S)
 
 
 class TestKafka(TransportConformance):

@@ -27,6 +27,9 @@ HELD_MESSAGES_MAX: Final = 50_000
 #: Messages that the consumer's thread hands over at once.
 HAND_OVER_MESSAGES_MAX: Final = 1000
 
+#: How often it hands over before the event loop has taken what was handed over first: more would only be memory.
+HAND_OVERS_MAX: Final = 4
+
 #: How long the consumer's thread waits for a message before it looks whether it is to end, in seconds.
 POLL_S: Final = 0.05
 
@@ -55,6 +58,13 @@ REQUESTS_IN_FLIGHT: Final = 1
 #: How long the broker holds a fetch that finds nothing, in milliseconds. A partition that is new to a consumer, or was
 #: paused, waits for the fetch that is under way.
 FETCH_WAIT_MS: Final = 100
+
+#: What is fetched of a partition at once, in bytes, unless one batch has more. Unpacked, small messages take twenty
+#: times as much memory in the library.
+FETCH_BYTES_MAX: Final = 128 * 1024
+
+#: What the library fetches ahead, of all partitions together, in bytes of unpacked messages.
+FETCHED_BYTES_MAX: Final = 8 * 1024 * 1024
 
 #: How soon the library looks whether there is room again for what it fetches ahead, in milliseconds. By default it is a
 #: second, in which all that it had may have been handled.

@@ -13,7 +13,9 @@ from ..._core.limits import BATCH_MESSAGES_MAX, SEND_TIMEOUT_S
 from ..._core.url import TransportURL
 from .limits import (
     FETCH_AGAIN_MS,
+    FETCH_BYTES_MAX,
     FETCH_WAIT_MS,
+    FETCHED_BYTES_MAX,
     HEARTBEAT_MS,
     PARTITIONS_COUNT,
     PARTITIONS_COUNT_MAX,
@@ -108,8 +110,8 @@ class Options:
             "fetch.wait.max.ms": FETCH_WAIT_MS,
             "fetch.max.bytes": 2 * RECORD_BYTES_MAX,
             "message.max.bytes": RECORD_BYTES_MAX,
-            "fetch.message.max.bytes": 1024 * 1024,
-            "queued.max.messages.kbytes": 16 * 1024,
+            "fetch.message.max.bytes": FETCH_BYTES_MAX,
+            "queued.max.messages.kbytes": FETCHED_BYTES_MAX // 1024,
             "queued.min.messages": 10_000,
             "fetch.queue.backoff.ms": FETCH_AGAIN_MS,
             "fetch.error.backoff.ms": 100,

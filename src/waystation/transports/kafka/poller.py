@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,17 @@ from typing import Any, Protocol, TypeAlias
 
 from .commits import committed, offsets
 from .driver import kafka_error, load
-from .limits import ASK_S, AWAKE_S, HAND_OVER_MESSAGES_MAX, HANDOVER_S, JOIN_S, LEAVE_S, POLL_AWAKE_S, POLL_S
+from .limits import (
+    ASK_S,
+    AWAKE_S,
+    HAND_OVER_MESSAGES_MAX,
+    HAND_OVERS_MAX,
+    HANDOVER_S,
+    JOIN_S,
+    LEAVE_S,
+    POLL_AWAKE_S,
+    POLL_S,
+)
 from .marks import Mark
 from .names import Spot
 from .options import Config
@@ -85,6 +96,7 @@ class Poller:
         self._leave_by = 0.0
         self._wishes: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._awake_until = 0.0
+        self._handed_over = self._taken = 0  # counted in the thread, and on the event loop
         #: Whether the thread waits for partitions to be let go of: callbacks are not served then.
         self._is_waiting = False
         self._asked: deque[_Commit] = deque()  # commits that are under way, in order
@@ -132,6 +144,10 @@ class Poller:
 
         self._wish(lambda: self._commit(offsets(marks), asked))
 
+    def _take(self, records: list[Any]) -> None:
+        self._taken += 1
+        self._owner.arrived(records)
+
     def _wish(self, wish: Callable[[], object]) -> None:
         self._wishes.put(wish)
         self.stay_awake()
@@ -155,12 +171,16 @@ class Poller:
         try:
             while not self._may_end():
                 self._do_wishes()
+                if self._handed_over - self._taken >= HAND_OVERS_MAX:
+                    time.sleep(POLL_AWAKE_S)
+                    continue
                 first = consumer.poll(POLL_AWAKE_S if self._loop.time() < self._awake_until else POLL_S)
                 if first is not None:
                     batch = consumer.consume(HAND_OVER_MESSAGES_MAX - 1, 0)
                     batch.insert(0, first)
                     self.stay_awake()
-                    self._tell(self._owner.arrived, batch)
+                    self._handed_over += 1
+                    self._tell(self._take, batch)
         except Exception as failed:  # noqa: BLE001 - whatever it is, the feeds are told
             error = failed
         try:
