@@ -6,6 +6,8 @@ import asyncio
 import sys
 from asyncio.subprocess import PIPE, Process
 
+import pytest
+
 from ..._core.delivery import ACCEPT
 from ..._core.message import Message
 from .rules import rule
@@ -20,6 +22,7 @@ MESSAGES_EACH = 25
 class Sharing(Suite):
     """C-04, C-41."""
 
+    @pytest.mark.timeout(120)
     @rule(4)
     async def test_c04_many_senders_and_topics_do_not_mix(self) -> None:
         """5,000 messages of 50 senders on 20 topics: each arrives on its own topic, and no other."""

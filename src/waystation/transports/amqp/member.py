@@ -104,6 +104,7 @@ class Member:
         self._connection = self._shared = None
         for task in self._tasks:
             task.cancel()
+        self._clearing = None  # a task that is cancelled before it has begun does not say that it is over
         # What was begun here, if anything was, is not known of those that the server had taken back before.
         self._unbegun = {
             held.message.id: 1 for held in self.place.held.values() if not held.taken and not held.doubted
@@ -224,7 +225,8 @@ class Member:
                     continue
                 self.place.cleared.clear()
         finally:
-            self._clearing = None
+            if self._clearing is asyncio.current_task():
+                self._clearing = None
 
     async def _publish_suspects(self, chosen: Sequence[Held]) -> None:
         wall, place = self._keeper.clock.time(), self.place
