@@ -68,16 +68,21 @@ async def stop(source: Source, queue: str, limit: int, *consumers: str) -> None:
     going_on = [consumer for consumer in consumers if not channel.is_cancelled(consumer)]
     if going_on:
         await channel.confirmed(*going_on)
-        await _quiet(source, queue, limit)
+        await quiet(source, queue, limit)
     await channel.cancel(*consumers)
 
 
-async def _quiet(source: Source, queue: str, limit: int) -> None:
-    """Wait until nothing is on its way: the queue has nothing ready, or what is unsettled here is all that may be."""
+async def quiet(source: Source, queue: str, limit: int) -> bool:
+    """Wait until nothing is on its way: the queue has nothing ready, or what is unsettled here is all that may be.
+
+    Returns:
+        Whether that is so; it may never be while others publish and take.
+    """
     for _ in range(_QUIET_LOOKS_COUNT):
         if len(source.holds) >= limit or not await ready(source.channel, queue, consumed=True):
-            return
+            return True
         await asyncio.sleep(_QUIET_S)
+    return False
 
 
 #: How often and how soon that is looked at; in vain, if others take what there is: then there is nothing on its way.

@@ -15,7 +15,7 @@ from . import binding
 from .channel import Arrival, Channel
 from .connection import Connection
 from .limits import PREFETCH_MESSAGES_MAX, PREFETCH_MESSAGES_MIN
-from .lines import Line, Source, ready, stop
+from .lines import Line, Source, quiet, ready, stop
 from .place import Held
 
 if TYPE_CHECKING:
@@ -137,12 +137,12 @@ class Shared:
             self._resizing = self._member.start(self._resize(self._fresh, 0))
 
     async def _resize(self, source: Source, more: int) -> None:
-        """Consume more, or end the last consumer."""
+        """Consume more, or end the last consumer, unless messages are on their way to it all the time."""
         try:
             if more:
                 await self._consume(source, more)
-            else:
-                await stop(source, self._line.fresh, self._limit, self._consumers[-1][0])
+            elif await quiet(source, self._line.fresh, self._limit):
+                await source.channel.cancel(self._consumers[-1][0])
                 self._consumers.pop()
         finally:
             self._resizing = None
