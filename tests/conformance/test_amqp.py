@@ -1,28 +1,41 @@
 """`amqp://` keeps the rules, on a real server."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
 
 import pytest
 
-from tests.store.tier import TIER
 from waystation._core.inspection import Inspector
 from waystation._core.url import parse_url
 from waystation._runtime.clock import SystemClock
 from waystation._runtime.resolve import find_transport
 from waystation._servers.desk import Server
+from waystation.testing import VirtualClock
+from waystation.testing.clock import MovableClock
 from waystation.testing.conformance import TransportConformance
 
 _numbers = count()
 
 
+#: Real time that the server has for what becomes due at each step of virtual time, in seconds.
+_STEP_S = 0.01
+
+
+class _Unhurried(VirtualClock):
+    """Does not run away from the server: what waits lies in one of its queues, and has a way there and back."""
+
+    async def advance(self, delay_s: float) -> None:
+        """Let virtual time pass, and a moment of real time."""
+        await super().advance(delay_s)
+        await asyncio.sleep(_STEP_S)
+
+
 class TestRabbitMQ(TransportConformance):
-    @pytest.fixture(autouse=True)
-    def _steady(self) -> None:
-        """C-30, C-34, C-36 and C-49 are broken now and then on a busy machine: `make conformance` asks them."""
-        if TIER == "pr":
-            pytest.skip("amqp:// does not keep all rules on a busy machine yet: run `make conformance`")
+    def clock(self) -> MovableClock:
+        """Return a clock that waits for the server."""
+        return _Unhurried()
 
     @pytest.fixture(autouse=True)
     def _prefix(self, rabbitmq_server: Server) -> None:
