@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
@@ -97,6 +96,7 @@ class Poller:
         self._wishes: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._awake_until = 0.0
         self._handed_over = self._taken = 0  # counted in the thread, and on the event loop
+        self._has_room = threading.Event()
         #: Whether the thread waits for partitions to be let go of: callbacks are not served then.
         self._is_waiting = False
         self._asked: deque[_Commit] = deque()  # commits that are under way, in order
@@ -146,6 +146,7 @@ class Poller:
 
     def _take(self, records: list[Any]) -> None:
         self._taken += 1
+        self._has_room.set()
         self._owner.arrived(records)
 
     def _wish(self, wish: Callable[[], object]) -> None:
@@ -172,7 +173,8 @@ class Poller:
             while not self._may_end():
                 self._do_wishes()
                 if self._handed_over - self._taken >= HAND_OVERS_MAX:
-                    time.sleep(POLL_AWAKE_S)
+                    self._has_room.wait(POLL_AWAKE_S)
+                    self._has_room.clear()
                     continue
                 first = consumer.poll(POLL_AWAKE_S if self._loop.time() < self._awake_until else POLL_S)
                 if first is not None:
