@@ -50,22 +50,29 @@ local function load_key(place, key)
   return found
 end
 
-local function load_keys(place, entries)
+-- Loads the keys in a list that has one at every `step`th place from `first` on, together: one by one they cost the server
+-- more than the rest of a message.
+local function load_keys(place, list, first, step)
   local missing = {}
-  for _, entry in ipairs(entries) do
-    local key = key_of(entry[2])
-    if key and place.keys[key] == nil then
+  for i = first, #list, step do
+    local key = list[i]
+    if place.keys[key] == nil then
       place.keys[key] = false
       missing[#missing + 1] = key
     end
   end
-  for first = 1, #missing, 1000 do
-    local last = math.min(first + 999, #missing)
-    local texts = call('HMGET', place.name .. ':keys', unpack(missing, first, last))
+  for from = 1, #missing, 1000 do
+    local texts = call('HMGET', place.name .. ':keys', unpack(missing, from, math.min(from + 999, #missing)))
     for i, text in ipairs(texts) do
-      if text then place.keys[missing[first + i - 1]] = read_key(text) end
+      if text then place.keys[missing[from + i - 1]] = read_key(text) end
     end
   end
+end
+
+local function load_keys_of(place, entries)
+  local keys = {}
+  for _, entry in ipairs(entries) do keys[#keys + 1] = key_of(entry[2]) end
+  load_keys(place, keys, 1, 1)
 end
 
 local function change_key(place, key, state)

@@ -74,6 +74,7 @@ local function settle_fresh(place, lease, accepted, keyed, others)
   for i = 1, #accepted, 2 do
     for index = accepted[i], accepted[i + 1] do done[index] = true end
   end
+  if place.ordered then load_keys(place, keyed, 2, 2) end
   for i = 1, #keyed, 2 do
     if not done[keyed[i]] then
       done[keyed[i]] = true

@@ -98,7 +98,7 @@ local function take_fresh(place, taken, indexes, lease)
   while room > 0 and bytes_room > 0 and skipped < PASSED_MAX do
     local asked = math.min(room, chunk)
     local entries = call('XRANGE', place.stream, '(' .. cursor, '+', 'COUNT', asked)
-    if place.ordered then load_keys(place, entries) end
+    if place.ordered then load_keys_of(place, entries) end
     for _, entry in ipairs(entries) do
       cursor = entry[1]
       if ahead and call('SREM', place.name .. ':ahead', cursor) == 1 then
