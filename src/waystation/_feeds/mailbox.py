@@ -67,8 +67,8 @@ class Mailbox:
         if not self._closed:
             self._closed = True
             self.messages.clear()
-            await self.left()
             self.wake()
+            await self.left()
 
     async def left(self) -> None:
         """Called once, when it was closed: to be overridden by whoever has more to do then."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from ..._core.delivery import Delivery, Settlement
 from ..._core.errors import Disconnected, SettlementLost
 from ..._core.limits import LEASE_S
-from ..._core.message import Message
 from ..._core.ports import Clock
+from ..._feeds.bell import Bell
+from ..._feeds.mailbox import Mailbox as _Mailbox
 from . import binding
 from .channel import Arrival
 from .connection import Connection
@@ -18,22 +17,6 @@ from .driver import Closed
 from .member import Member
 from .names import Names
 from .place import Lease
-
-
-class _Bell:
-    """Wakes the one task that has looked, found nothing, and waits."""
-
-    def __init__(self) -> None:
-        self._waiting: asyncio.Future[None] | None = None
-
-    def ring(self) -> None:
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None and not waiting.done():
-            waiting.set_result(None)
-
-    def rung(self) -> asyncio.Future[None]:
-        waiting = self._waiting = asyncio.get_running_loop().create_future()
-        return waiting
 
 
 class GroupFeed:
@@ -47,7 +30,7 @@ class GroupFeed:
         self.member = member
         self._clock = clock
         self._forget = forget
-        self._bell = _Bell()
+        self._bell = Bell()
         #: There may be something to take.
         self.wake = self._bell.ring
         self._closed = False
@@ -133,22 +116,16 @@ class GroupFeed:
         await self._forget(self)
 
 
-class Mailbox:
+class Mailbox(_Mailbox):
     """A reply address: an exclusive queue of this connection. A part of the link.
 
-    What arrives is delivered once and needs no settling; what arrives while there is no connection is lost, as the
-    answer to an asker who is gone.
+    What arrives while there is no connection is lost, as the answer to an asker who is gone.
     """
 
     def __init__(self, address: str, names: Names, forget: Callable[[Mailbox], Awaitable[None]]) -> None:
-        self.address = address
+        super().__init__(address)
         self._queue = names.reply(address)
         self._forget = forget
-        self._messages: deque[Message] = deque()
-        self._bell = _Bell()
-        #: Something arrived.
-        self.wake = self._bell.ring
-        self._closed = False
         self._connection: Connection | None = None
 
     async def up(self, connection: Connection, /) -> None:
@@ -172,47 +149,11 @@ class Mailbox:
         self._connection = None
 
     def _came(self, arrival: Arrival) -> None:
-        self._messages.append(binding.message_of(arrival))
+        self.add(binding.message_of(arrival))
         self.wake()
 
-    async def receive(self, limit: int, /) -> Sequence[Delivery]:
-        """Wait for at least one delivery.
-
-        Raises:
-            Disconnected: The feed was closed.
-        """
-        while not (deliveries := self.take(limit)):
-            await self._bell.rung()
-        return deliveries
-
-    def listen(self, ready: Callable[[], None], /) -> None:
-        """See `PromptFeed`."""
-        self.wake = ready
-
-    def take(self, limit: int, /) -> Sequence[Delivery]:
-        """Return at most so many of the replies that are there.
-
-        Raises:
-            Disconnected: The feed was closed.
-        """
-        messages = self._messages
-        if not messages and self._closed:
-            raise Disconnected(f"the reply address {self.address!r} was closed")
-        return [Delivery.of(messages.popleft()) for _ in range(min(limit, len(messages)))]
-
-    async def extend(self, deliveries: Sequence[Delivery], /) -> None:
-        """Nothing: replies have no lease."""
-
-    async def settle(self, outcomes: Sequence[tuple[Delivery, Settlement]], /) -> None:
-        """Nothing: replies were removed when they were delivered."""
-
-    async def close(self) -> None:
-        """Drop what was not taken, and what arrives later. May be called twice."""
-        if self._closed:
-            return
-        self._closed = True
-        self._messages.clear()
-        self.wake()
+    async def left(self) -> None:
+        """Remove the queue."""
         connection, self._connection = self._connection, None
         if connection is not None and connection.ended is None:
             channel = await connection.channel()

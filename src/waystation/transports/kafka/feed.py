@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeAlias
 
 from ..._core.delivery import RELEASE, Delivery, Release, Retry, Settlement
 from ..._core.errors import Disconnected, SettlementLost
 from ..._core.limits import LEASE_S
-from ..._core.message import Message
 from ..._core.ports import Clock
 from ..._core.topic import matches
+from ..._feeds.bell import Bell
+from ..._feeds.mailbox import Mailbox as _Mailbox
 from .lease import Lease, token
 from .member import Member
 from .names import Spot
@@ -33,24 +32,6 @@ class Keeper(Protocol):
         """The feed was closed."""
 
 
-class _Bell:
-    """Wakes the one task that has looked, found nothing, and waits."""
-
-    __slots__ = ("_waiting",)
-
-    def __init__(self) -> None:
-        self._waiting: asyncio.Future[None] | None = None
-
-    def ring(self) -> None:
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None and not waiting.done():
-            waiting.set_result(None)
-
-    def rung(self) -> asyncio.Future[None]:
-        waiting = self._waiting = asyncio.get_running_loop().create_future()
-        return waiting
-
-
 class GroupFeed:
     """One feed of a group's member: takes from each partition of each topic that its pattern fits."""
 
@@ -60,7 +41,7 @@ class GroupFeed:
         self.member = member
         self._keeper = keeper
         self._turn = 0
-        self._bell = _Bell()
+        self._bell = Bell()
         self._closed = False
         member.join(self)
 
@@ -221,59 +202,15 @@ def _by_place(outcomes: Iterable[_Outcome]) -> Iterable[tuple[Place, list[_Outco
     return grouped.items()
 
 
-class Mailbox:
-    """A reply address: what arrives is delivered once, to whoever has it open, and needs no settling."""
+class Mailbox(_Mailbox):
+    """A reply address of this program, whose answers come by its reply topic."""
 
     def __init__(self, keeper: Keeper, address: str) -> None:
-        self.address = address
-        self._messages: deque[Message] = deque()
+        super().__init__(address)
         self._keeper = keeper
-        self._bell = _Bell()
-        #: Something arrived.
-        self.wake: Callable[[], None] = self._bell.ring
-        self._closed = False
 
-    def add(self, message: Message) -> None:
-        """Put a reply in."""
-        self._messages.append(message)
-        self.wake()
-
-    async def receive(self, limit: int, /) -> Sequence[Delivery]:
-        """Wait for at least one delivery.
-
-        Raises:
-            Disconnected: The feed was closed.
-        """
-        while not (deliveries := self.take(limit)):
-            await self._bell.rung()
-        return deliveries
-
-    def listen(self, ready: Callable[[], None], /) -> None:
-        """See `PromptFeed`."""
-        self.wake = ready
-
-    def take(self, limit: int, /) -> Sequence[Delivery]:
-        """Return at most so many of the replies that are there.
-
-        Raises:
-            Disconnected: The feed was closed.
-        """
-        messages = self._messages
-        if not messages and self._closed:
-            raise Disconnected(f"the reply address {self.address!r} was closed")
-        return [Delivery.of(messages.popleft()) for _ in range(min(limit, len(messages)))]
-
-    async def extend(self, deliveries: Sequence[Delivery], /) -> None:
-        """Nothing: replies have no lease."""
-
-    async def settle(self, outcomes: Sequence[_Outcome], /) -> None:
-        """Nothing: replies were taken when they were delivered."""
-
-    async def close(self) -> None:
-        """Drop what was not taken, and what arrives later."""
-        self._closed = True
-        self._messages.clear()
-        self.wake()
+    async def left(self) -> None:
+        """Let what arrives later be dropped."""
         await self._keeper.forget(self)
 
 

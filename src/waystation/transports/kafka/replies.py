@@ -71,6 +71,7 @@ class Replies:
             if mailbox is not None:
                 key = record.key()
                 mailbox.add(message_of(record, mailbox.address, key=None if key is None else key.decode()))
+                mailbox.wake()
 
 
 def lane_of(address: str, partitions: int) -> int:

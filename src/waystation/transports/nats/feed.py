@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeAlias
 
 from ..._core.delivery import RELEASE, DeadLetter, Delivery, Settlement
 from ..._core.errors import Disconnected, SettlementLost, TransportError
 from ..._core.limits import LAST_SETTLEMENTS_S, LEASE_S
-from ..._core.message import Message
 from ..._core.ports import Clock, Subscription
+from ..._feeds.mailbox import Mailbox as _Mailbox
 from .encode import message_of
 from .lease import Lease, token
 from .part import Part
@@ -43,32 +43,6 @@ class Keeper(Protocol):
         """The feed was closed."""
 
 
-class _Bell:
-    """Wakes the task that receives; what rings while it does something else is not forgotten."""
-
-    __slots__ = ("_rung", "_waiting")
-
-    def __init__(self) -> None:
-        self._waiting: asyncio.Future[None] | None = None
-        self._rung = False
-
-    def ring(self) -> None:
-        self._rung = True
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
-
-    def quiet(self) -> None:
-        self._rung = False
-
-    async def rung(self) -> None:
-        if not self._rung:
-            self._waiting = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiting
-            finally:
-                self._waiting = None
-
-
 class GroupFeed:
     """One member of a group: takes from the group's place on every topic that its pattern fits."""
 
@@ -78,8 +52,8 @@ class GroupFeed:
         self.group, self.pattern = subscription.group, subscription.pattern
         self._keeper = keeper
         self._stations: deque[Station] = deque()
-        self._bell = _Bell()
-        self.wake = self._bell.ring
+        self._bell = asyncio.Event()  # rings while it looks, too
+        self.wake = self._bell.set
         self._closed = False
 
     @property
@@ -105,12 +79,12 @@ class GroupFeed:
         """
         while True:
             self._check_open()
-            self._bell.quiet()
+            self._bell.clear()
             taken = await self._take(limit)
             if taken:
                 return taken
             self._check_open()
-            await self._bell.rung()
+            await self._bell.wait()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -238,61 +212,21 @@ class GroupFeed:
             self._keeper.forget(self)
 
 
-class Mailbox:
-    """A reply address: what arrives is delivered once, to whoever has it open, and needs no settling."""
+class Mailbox(_Mailbox):
+    """A reply address: a subject of this connection."""
 
     def __init__(self, keeper: Keeper, address: str) -> None:
-        self.address = address
-        self._messages: deque[Message] = deque()
+        super().__init__(address)
         self._keeper = keeper
-        self._bell = _Bell()
-        self._ready: Callable[[], None] = self._bell.ring
-        self._closed = False
 
     def heard(self, msg: Msg) -> None:
         """A reply came."""
-        self._messages.append(message_of(self.address, self.address, 0, msg.header, msg.body))
-        self._ready()
+        self.add(message_of(self.address, self.address, 0, msg.header, msg.body))
+        self.wake()
 
-    async def receive(self, limit: int, /) -> Sequence[Delivery]:
-        """Wait for at least one delivery.
-
-        Raises:
-            Disconnected: The feed was closed.
-        """
-        while not (deliveries := self.take(limit)):
-            self._bell.quiet()
-            await self._bell.rung()
-        return deliveries
-
-    def listen(self, ready: Callable[[], None], /) -> None:
-        """See `PromptFeed`."""
-        self._ready = ready
-
-    def take(self, limit: int, /) -> Sequence[Delivery]:
-        """Return at most so many of the replies that are there.
-
-        Raises:
-            Disconnected: The feed was closed.
-        """
-        messages = self._messages
-        if not messages and self._closed:
-            raise Disconnected(f"the reply address {self.address!r} was closed")
-        return [Delivery.of(messages.popleft()) for _ in range(min(limit, len(messages)))]
-
-    async def extend(self, deliveries: Sequence[Delivery], /) -> None:
-        """Nothing: replies have no lease."""
-
-    async def settle(self, outcomes: Sequence[_Outcome], /) -> None:
-        """Nothing: replies were removed when they were delivered."""
-
-    async def close(self) -> None:
-        """Drop what was not taken, and what arrives later."""
-        if not self._closed:
-            self._closed = True
-            self._messages.clear()
-            self._keeper.forget(self)
-            self._ready()
+    async def left(self) -> None:
+        """Let what arrives later be dropped."""
+        self._keeper.forget(self)
 
 
 def _lost(lost: int, of: int) -> str:
