@@ -375,6 +375,38 @@ async def test_members_come_and_go_and_keys_keep_their_order(rabbitmq_server: Se
     assert all(done == sorted(done) for done in first_time.values()), first_time
 
 
+@pytest.mark.timeout(180)
+async def test_what_a_killed_member_had_comes_again_while_the_others_are_busy(
+    rabbitmq_server: Server,
+) -> None:
+    """Suspects go out a hundred at a time; that others are settled all the time does not keep the next ones back."""
+    url = fresh(rabbitmq_server)
+    workers = Workers(url)
+    numbers = range(4000)
+    stop = asyncio.Event()
+
+    async def keep_busy(bus: Bus) -> None:
+        while not stop.is_set():
+            await bus.publish_many("work", [10_000] * 5)
+            await asyncio.sleep(0.01)
+
+    try:
+        async with Bus(url) as bus:
+            for name in "abc":
+                await workers.begin(name)
+            await bus.publish_many("work", list(numbers))
+            await until(lambda: len(workers.done) > 300, "they are at work")
+            await workers.kill("a")
+            busy = asyncio.ensure_future(keep_busy(bus))
+            try:
+                await until(lambda: set(workers.done) >= set(numbers), "everything was handled", 60)
+            finally:
+                stop.set()
+                await busy
+    finally:
+        await workers.close()
+
+
 # --- who is not let in -----------------------------------------------------------------------------------------
 
 

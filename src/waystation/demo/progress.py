@@ -45,8 +45,11 @@ class Progress:
 
     @property
     def idle(self) -> bool:
-        """Whether no group has anything before it."""
-        return self.ready and not any(self.lag.values())
+        """Whether no group has anything before it, and nothing is in the hands of a worker either.
+
+        A broker does not tell what another process holds, so it is the tables that count.
+        """
+        return self.ready and not any(self.lag.values()) and self.published >= self.total
 
     @property
     def deliveries(self) -> int:

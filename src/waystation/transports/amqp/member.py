@@ -213,17 +213,20 @@ class Member:
 
     async def _clear(self) -> None:
         """Publish suspects anew, the next ones when those before are done with; or somebody else has them."""
+        monotonic = asyncio.get_running_loop().time
+        away_at = monotonic() + SUSPECTS_AWAY_S
         try:
             while self.place.doubted and not self._is_leaving:
                 self._progress.clear()
                 async with self.moving:
                     if chosen := self.place.company(SUSPECTS_MESSAGES_MAX):
                         await self._publish_suspects(chosen)
+                        away_at = monotonic() + SUSPECTS_AWAY_S
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(SUSPECTS_AWAY_S):
+                    async with asyncio.timeout_at(away_at):
                         await self._progress.wait()
-                    continue
-                self.place.cleared.clear()
+                if monotonic() >= away_at:  # also where something is settled all the time
+                    self.place.cleared.clear()
         finally:
             if self._clearing is asyncio.current_task():
                 self._clearing = None
