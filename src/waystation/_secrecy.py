@@ -81,7 +81,8 @@ def check_secret_is_covered(url: TransportURL, *, encrypted: bool, local: bool, 
     Raises:
         ConfigurationError: It would be.
     """
-    if not (encrypted or local or is_insecure_knowingly(url)):
+    knowingly = is_insecure_knowingly(url)
+    if not (encrypted or local or knowingly):
         raise ConfigurationError(
             f"{url}: a secret is not sent to another machine without TLS: write {how}, or insecure={KNOWINGLY} if "
             "anybody on the way may read it"

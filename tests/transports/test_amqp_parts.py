@@ -160,13 +160,16 @@ def test_a_url_is_read_and_shown_without_its_password() -> None:
     ("url", "sentence"),
     [
         ("amqp:///", "names no host"),
-        ("amqp://h:x/", "port must be a number"),
-        ("amqp://h/a/b", "written with %2F"),
-        ("amqp://h/?prefx=a", "did you mean 'prefix'"),
-        ("amqp://h/?prefix=a.b", "1 to 32 letters"),
-        ("amqp://h/?partitions=3", "must be one of 1, 2, 4, 8"),
-        ("amqp://h/?heartbeat=0s", "from 1 s to 1 h"),
-        ("amqp://h/?tls_ca=ca.pem", "is for amqps://"),
+        ("amqp://localhost:x/", "port must be a number"),
+        ("amqp://localhost/a/b", "written with %2F"),
+        ("amqp://localhost/?prefx=a", "did you mean 'prefix'"),
+        ("amqp://localhost/?prefix=a.b", "1 to 32 letters"),
+        ("amqp://localhost/?partitions=3", "must be one of 1, 2, 4, 8"),
+        ("amqp://localhost/?heartbeat=0s", "from 1 s to 1 h"),
+        ("amqp://localhost/?tls_ca=ca.pem", "is for amqps://"),
+        ("amqps://localhost/?tls_ca=/nowhere", "cannot be read"),
+        ("amqp://me:s3cret@rabbit/", "a secret is not sent to another machine without TLS: write amqps://"),
+        ("amqp://rabbit/?insecure=1", "say insecure=yes-i-know"),
     ],
 )
 def test_a_wrong_url_is_refused_with_the_way_out(url: str, sentence: str) -> None:
@@ -190,7 +193,7 @@ def test_a_wrong_url_is_refused_with_the_way_out(url: str, sentence: str) -> Non
 def test_what_a_server_refuses_is_said_with_the_way_out(
     closed: Closed, kind: type[Exception], sentence: str
 ) -> None:
-    options = read_options(parse_url("amqp://guest:s3cret@rabbit/?prefix=shop"))
+    options = read_options(parse_url("amqp://guest:s3cret@rabbit/?prefix=shop&insecure=yes-i-know"))
     error = trouble(closed, options, "connecting")
     assert type(error) is kind
     with pytest.raises(kind, match=sentence):

@@ -70,7 +70,7 @@ def test_secrets_are_never_shown() -> None:
         ("kafka://localhost?tls_ca=/no/such/file", "is no file"),
         ("kafka://localhost?sasl=plain", "needs a user"),
         ("kafka://a:b@localhost?sasl=gssapi", "sasl='gssapi' must be one of"),
-        ("kafka://a:b@broker", "a password is not sent to another machine without TLS"),
+        ("kafka://a:b@broker", "a secret is not sent to another machine without TLS"),
         ("kafka://a:b@broker?insecure=1", "say insecure=yes-i-know"),
     ],
 )

@@ -49,7 +49,7 @@ def test_a_password_is_shown_nowhere(tmp_path: Path) -> None:
         ("redis://host?prefx=a", "did you mean 'prefix'"),
         ("redis://host?prefix=a{b}", "prefix='a{b}' must be letters"),
         ("redis://host?prefix=" + "a" * 65, "at most 64"),
-        ("redis://:pw@host", "without TLS: use rediss://"),
+        ("redis://:pw@host", "without TLS: write rediss://"),
         ("redis://:pw@host?insecure=yes", "insecure='yes'"),
         ("redis://host?keep=long", "keep='long' is not a duration"),
         ("redis://host?tls_ca=ca.pem", "needs TLS: write rediss://"),

@@ -276,7 +276,7 @@ async def connect(driver: Driver, options: Options) -> Connection:
     """
     loop = asyncio.get_running_loop()
     where = f"RabbitMQ at {options.host}:{options.port}"
-    tls = options.tls()
+    tls = options.tls
     connection: Connection | None = None
     try:
         async with asyncio.timeout(options.connect_timeout_s):

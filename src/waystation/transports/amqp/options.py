@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from ..._core.duration import seconds
 from ..._core.errors import ConfigurationError
 from ..._core.url import TransportURL
+from ..._secrecy import TLS_FILES, check_secret_is_covered, client_context, is_loopback
 from .limits import CONNECT_TIMEOUT_S, HEARTBEAT_S, PARTITIONS_COUNT, SLOTS_COUNT
 
-_FILES = ("tls_ca", "tls_cert", "tls_key")
-_KNOWN = ("connect_timeout", "heartbeat", "partitions", "prefix", *_FILES)
+_KNOWN = ("connect_timeout", "heartbeat", "insecure", "partitions", "prefix", *TLS_FILES)
 _PORTS = {"amqp": 5672, "amqps": 5671}
 _PREFIX = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
@@ -29,7 +28,7 @@ class Options:
         prefix: What the names of exchanges and queues begin with.
         partitions: Queues that a new group gets for messages with a key.
         heartbeat_s: See `limits`.
-        files: Of TLS: `tls_ca`, `tls_cert`, `tls_key`, those that were named.
+        tls: How to speak TLS; None: not at all.
     """
 
     shown: str
@@ -42,31 +41,15 @@ class Options:
     partitions: int
     heartbeat_s: int
     connect_timeout_s: float
-    encrypted: bool
-    files: Mapping[str, str]
-
-    def tls(self) -> ssl.SSLContext | None:
-        """Return how the connection is encrypted; None: it is not. Reads files.
-
-        Raises:
-            ConfigurationError: A file is missing, or not what it should be.
-        """
-        if not self.encrypted:
-            return None
-        try:
-            context = ssl.create_default_context(cafile=self.files.get("tls_ca"))
-            if "tls_cert" in self.files:
-                context.load_cert_chain(self.files["tls_cert"], self.files.get("tls_key"))
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigurationError(f"{self.shown}: a file for TLS cannot be used: {error}") from error
-        return context
+    tls: ssl.SSLContext | None
 
 
 def read_options(url: TransportURL) -> Options:
-    """Read a URL. No I/O.
+    """Read a URL. No I/O but reading the files of TLS.
 
     Raises:
-        ConfigurationError: In a sentence with what to write instead.
+        ConfigurationError: In a sentence with what to write instead; a password would be shown to everybody; or a file
+            is missing.
     """
     url.check_options(_KNOWN)
     parts, options = url.parts, url.options
@@ -81,9 +64,10 @@ def read_options(url: TransportURL) -> Options:
             f"{url}: a virtual host with a slash in its name is written with %2F for it; '/' itself is the empty path"
         )
     encrypted = url.scheme == "amqps"
-    files = {name: options[name] for name in _FILES if name in options}
-    if files and not encrypted:
-        raise ConfigurationError(f"{url}: {next(iter(files))}= is for amqps://, which encrypts")
+    given = [name for name in TLS_FILES if name in options]
+    if given and not encrypted:
+        raise ConfigurationError(f"{url}: {given[0]}= is for amqps://, which encrypts")
+    check_secret_is_covered(url, encrypted=encrypted, local=is_loopback(parts.hostname), how="amqps://")
     return Options(
         shown=str(url),
         host=parts.hostname,
@@ -95,8 +79,7 @@ def read_options(url: TransportURL) -> Options:
         partitions=_partitions(url),
         heartbeat_s=_heartbeat(url),
         connect_timeout_s=_connect_timeout(url),
-        encrypted=encrypted,
-        files=files,
+        tls=client_context(url) if encrypted else None,
     )
 
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from ..._core.errors import ConfigurationError
 from ..._core.limits import BATCH_MESSAGES_MAX, SEND_TIMEOUT_S
 from ..._core.url import TransportURL
+from ..._secrecy import TLS_FILES, check_secret_is_covered, is_loopback, tls_wish
 from .limits import (
     FETCH_AGAIN_MS,
     FETCH_BYTES_MAX,
@@ -29,9 +30,6 @@ _NAMES: Final = (
     "insecure", "keep", "min_insync", "partitions", "prefix", "protocol", "replication", "sasl", "tls", "tls_ca",
     "tls_cert", "tls_key",
 )  # fmt: skip
-
-#: What `insecure=` must be, in words: nobody types that by accident.
-_KNOWINGLY: Final = "yes-i-know"
 
 _MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_.-]{0,60}")
@@ -157,7 +155,7 @@ def read_options(url: TransportURL) -> Options:
         raise ConfigurationError(f"protocol={protocol!r} must be 'consumer' or 'classic'")
     return Options(
         servers=",".join(f"{host}:{port}" for host, port in servers),
-        security=_security(url, local=all(_is_local(host) for host, _ in servers)),
+        security=_security(url, local=all(is_loopback(host) for host, _ in servers)),
         prefix=prefix,
         partitions=_count(url, "partitions", PARTITIONS_COUNT, PARTITIONS_COUNT_MAX),
         replication=_count(url, "replication", -1, 32),
@@ -176,10 +174,6 @@ def _server(url: TransportURL, text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _is_local(host: str) -> bool:
-    return host.strip("[]") in ("localhost", "::1") or host.startswith("127.")
-
-
 def _count(url: TransportURL, name: str, default: int, most: int) -> int:
     text = url.options.get(name)
     if text is None:
@@ -192,16 +186,10 @@ def _count(url: TransportURL, name: str, default: int, most: int) -> int:
 def _security(url: TransportURL, *, local: bool) -> Config:
     """Return the driver's settings for TLS and SASL. With TLS, chain and host are always verified."""
     options = url.options
-    insecure = options.get("insecure")
-    if insecure not in (None, _KNOWINGLY):
-        raise ConfigurationError(f"insecure={insecure!r}: if strangers may listen, say insecure={_KNOWINGLY}")
-    wish = options.get("tls")
-    if wish not in (None, "on", "off"):
-        raise ConfigurationError(f"tls={wish!r} must be 'on' or 'off'")
-    files = {name: options[name] for name in ("tls_ca", "tls_cert", "tls_key") if name in options}
-    if wish == "off" and files:
-        raise ConfigurationError(f"tls=off and {next(iter(files))}= contradict each other")
-    tls = wish == "on" or bool(files)
+    files = {name: options[name] for name in TLS_FILES if name in options}
+    tls = bool(tls_wish(url))
+    user = url.parts.netloc.rpartition("@")[0]
+    check_secret_is_covered(url, encrypted=tls or not user, local=local, how="tls=on")
     config: Config = {}
     for name, setting in (
         ("tls_ca", "ssl.ca.location"),
@@ -212,7 +200,6 @@ def _security(url: TransportURL, *, local: bool) -> Config:
             if not Path(files[name]).is_file():
                 raise ConfigurationError(f"{name}={files[name]!r} is no file")
             config[setting] = files[name]
-    user = url.parts.netloc.rpartition("@")[0]
     if not user:
         if "sasl" in options:
             raise ConfigurationError("sasl= needs a user: kafka://user:password@host:9092")
@@ -221,10 +208,6 @@ def _security(url: TransportURL, *, local: bool) -> Config:
     mechanism = options.get("sasl", "SCRAM-SHA-512").upper()
     if mechanism not in _MECHANISMS:
         raise ConfigurationError(f"sasl={options['sasl']!r} must be one of {', '.join(_MECHANISMS)}")
-    if not tls and not local and insecure is None:
-        raise ConfigurationError(
-            f"{url}: a password is not sent to another machine without TLS: add tls=on, or insecure={_KNOWINGLY}"
-        )
     return config | {
         "security.protocol": "sasl_ssl" if tls else "sasl_plaintext",
         "sasl.mechanism": mechanism,

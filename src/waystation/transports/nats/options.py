@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import ssl
 from dataclasses import dataclass, field
@@ -15,10 +14,8 @@ from ..._core.duration import seconds
 from ..._core.errors import ConfigurationError
 from ..._core.limits import CONNECT_TIMEOUT_S
 from ..._core.url import TransportURL
+from ..._secrecy import check_secret_is_covered, client_context, is_loopback, tls_wish
 from .limits import PING_S
-
-#: What `insecure=` must be, in words: nobody types that by accident.
-KNOWINGLY: Final = "yes-i-know"
 
 _OPTIONS: Final = (
     "connect_timeout", "heartbeat", "insecure", "prefix", "replicas", "sync", "tls", "tls_ca", "tls_cert", "tls_key",
@@ -132,7 +129,7 @@ def read_options(url: TransportURL) -> Options:
         if who:
             raise ConfigurationError(f"{url}: token_file= and a user are both given: which one counts?")
         token = _read(url.options["token_file"])
-    local = all(_is_local(address.host) for address in addresses)
+    local = all(is_loopback(address.host) for address in addresses)
     tls = _tls(url, local=local, secret=bool(who or token))
     prefix = url.options.get("prefix", "ws")
     if not _PREFIX.fullmatch(prefix):
@@ -167,13 +164,6 @@ def _address(text: str, url: TransportURL) -> Address:
     ):
         raise ConfigurationError(f"{url}: {text!r} is no address: write nats://host:4222")
     return Address(host.strip("[]"), int(port))
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _replicas(url: TransportURL) -> int:
@@ -212,38 +202,6 @@ def _read(path: str) -> str:
 
 def _tls(url: TransportURL, *, local: bool, secret: bool) -> ssl.SSLContext | None:
     """Return how TLS is spoken; None: not at all."""
-    options = url.options
-    wish, knowingly = options.get("tls"), options.get("insecure")
-    if wish not in (None, "on", "off"):
-        raise ConfigurationError(f"tls={wish!r} must be 'on' or 'off'")
-    if knowingly not in (None, KNOWINGLY):
-        raise ConfigurationError(f"insecure={knowingly!r}: if that may be, say insecure={KNOWINGLY}")
-    given = [name for name in ("tls_ca", "tls_cert", "tls_key", "tls_name") if name in options]
-    if wish == "off" and given:
-        raise ConfigurationError(f"tls=off and {given[0]}= contradict each other")
-    if wish != "on" and not given:
-        if secret and not local and knowingly is None:
-            raise ConfigurationError(
-                f"{url}: a secret is not sent to another machine without TLS: say tls=on, or insecure={KNOWINGLY}"
-            )
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        if "tls_ca" in options:
-            context.load_verify_locations(options["tls_ca"])
-        else:
-            context.load_default_certs()
-        if "tls_cert" in options:
-            context.load_cert_chain(options["tls_cert"], options.get("tls_key"), password=_no_password)
-        elif "tls_key" in options:
-            raise ConfigurationError("tls_key= needs its certificate: tls_cert=FILE")
-    except ssl.SSLError as error:
-        raise ConfigurationError(f"{url}: a file of TLS is not what it should be: {error.reason}") from None
-    except OSError as error:
-        raise ConfigurationError(f"{url}: a file of TLS cannot be read: {error.strerror}") from None
-    return context
-
-
-def _no_password() -> str:
-    raise ConfigurationError("tls_key= is encrypted: give one that is not, readable by its owner only")
+    wish = tls_wish(url, also=("tls_name",))
+    check_secret_is_covered(url, encrypted=bool(wish) or not secret, local=local, how="tls=on")
+    return client_context(url) if wish else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import ssl
 from dataclasses import dataclass, field
@@ -13,14 +12,12 @@ from ..._core.duration import seconds
 from ..._core.errors import ConfigurationError
 from ..._core.limits import CONNECT_TIMEOUT_S, DEDUPE_WINDOW_S
 from ..._core.url import TransportURL
+from ..._secrecy import TLS_FILES, check_secret_is_covered, client_context, is_loopback
 from .limits import PREFIX_CHARS_MAX
 
 _NAMES: Final = (
     "connect_timeout", "dedupe_window", "insecure", "keep", "password_file", "prefix", "tls_ca", "tls_cert", "tls_key",
 )  # fmt: skip
-
-#: What `insecure=` must be, in words: nobody types that by accident.
-_KNOWINGLY: Final = "yes-i-know"
 
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -60,16 +57,9 @@ def read_options(url: TransportURL) -> Options:
     host, port = _address(url)
     tls = _tls(url)
     password = _password(url)
-    knowingly = options.get("insecure")
-    if knowingly not in (None, _KNOWINGLY):
-        raise ConfigurationError(
-            f"insecure={knowingly!r}: if anybody on the way may read, say insecure={_KNOWINGLY}"
-        )
-    if password and tls is None and knowingly is None and not _is_local(host):
-        raise ConfigurationError(
-            f"{url}: a password is not sent to another machine without TLS: use rediss://, or say "
-            f"insecure={_KNOWINGLY} if the network between is yours"
-        )
+    check_secret_is_covered(
+        url, encrypted=tls is not None or not password, local=is_loopback(host), how="rediss://"
+    )
     prefix = options.get("prefix", "ws")
     if len(prefix) > PREFIX_CHARS_MAX or _PREFIX.fullmatch(prefix) is None:
         raise ConfigurationError(
@@ -127,35 +117,10 @@ def _password(url: TransportURL) -> str:
         raise ConfigurationError(f"password_file={path!r} cannot be read: {error}") from None
 
 
-def _is_local(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _tls(url: TransportURL) -> ssl.SSLContext | None:
-    options = url.options
-    given = [name for name in ("tls_ca", "tls_cert", "tls_key") if name in options]
-    if url.scheme != "rediss":
-        if given:
-            raise ConfigurationError(f"{given[0]}= needs TLS: write rediss:// in place of {url.scheme}://")
-        return None
-    try:
-        context = ssl.create_default_context(cafile=options.get("tls_ca"))
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if "tls_cert" in options:
-            context.load_cert_chain(options["tls_cert"], options.get("tls_key"), password=_no_password)
-        elif "tls_key" in options:
-            raise ConfigurationError("tls_key= needs its certificate: tls_cert=FILE")
-    except ssl.SSLError as error:
-        raise ConfigurationError(f"{url}: a file of TLS is not what it should be: {error.reason}") from None
-    except OSError as error:
-        raise ConfigurationError(f"{url}: a file of TLS cannot be read: {error.strerror}") from None
-    return context
-
-
-def _no_password() -> str:
-    raise ConfigurationError("tls_key= is encrypted: give one that is not, readable by its owner only")
+    if url.scheme == "rediss":
+        return client_context(url)
+    given = [name for name in TLS_FILES if name in url.options]
+    if given:
+        raise ConfigurationError(f"{given[0]}= needs TLS: write rediss:// in place of {url.scheme}://")
+    return None
