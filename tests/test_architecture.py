@@ -62,6 +62,7 @@ MAY_USE: dict[str, set[str]] = {
     "_peer": {"apsw", "msgspec"},
     "_store": {"apsw", "msgspec"},
     "_broker": {"msgspec"},
+    "_feeds": {"msgspec"},
     "_runtime": {"msgspec", "uvloop"},
     "transports": {"msgspec"},
     "transports.sqlite": {"apsw", "msgspec"},

@@ -49,9 +49,9 @@ IN_MEMORY = (
     Mutant(
         "asking: a question in hand has no key",
         "transports/memory/place.py",
-        "            self._keys[question.message.key] = _Key(question.owner, 1)\n",
-        "            self._keys[question.message.key] = _Key(question.owner, 1)\n"
-        "            del self._keys[question.message.key]\n",
+        "            self._holding.lets_out(question.message.key, question.owner)\n\n    def settle_question",
+        "            self._holding.lets_out(question.message.key, question.owner)\n"
+        "            self._holding.leave(question.message.key, 0.0)\n\n    def settle_question",
         (MEMORY + "test_while_a_question_of_a_key_is_in_hand_nobody_else_gets_the_next",),
     ),
     Mutant(
@@ -64,8 +64,8 @@ IN_MEMORY = (
     Mutant(
         "asking: a question overtakes what waits in the log",
         "transports/memory/place.py",
-        "        return self.is_idle and (key is None or key not in self._keys)\n",
-        "        return key is None or key not in self._keys\n",
+        "        return self.is_idle and (key is None or not self._holding.has_key(key))\n",
+        "        return key is None or not self._holding.has_key(key)\n",
         (MEMORY + "test_for_a_responder_without_a_free_hand_questions_wait_in_their_order",),
     ),
     Mutant(

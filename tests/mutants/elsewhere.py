@@ -183,8 +183,8 @@ MEMORY = (
     ),
     Mutant(
         "memory: a key goes on while its message waits for a retry",
-        "transports/memory/place.py",
-        "        if name is None or not self._ordered:\n            self._let_out(",
+        "_feeds/holding.py",
+        "        if name is None or not self.ordered:\n            self._let_out(",
         "        if True:\n            self._let_out(",
         (CONFORMANCE + "test_c20_a_retried_message_holds_back_its_key_and_no_other",),
     ),

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 
 from ..._core.delivery import Accept, DeadLetter, Delivery, Release, Retry, Settlement
 from ..._core.message import Message, available
-from .holding import Holding
+from ..._feeds.holding import Holding
 from .lease import Held, Lease, Letter, Receiver
 from .limits import (
     BUFFER_BYTES_MAX,
@@ -81,7 +81,7 @@ class Place:
         self._skip = {offset for first, past in mark.settled for offset in range(first, past)}
         self._open: set[int] = set()
         self._order: deque[int] = deque()  # what was ever open, and is not known to be settled
-        self._holding = Holding(ordered=ordered)
+        self._holding = Holding[Held](ordered=ordered)
 
     # --- arriving --------------------------------------------------------------------------------------------
 

@@ -11,28 +11,22 @@ the earliest first. So a retried message blocks its key, and nothing else, until
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-import msgspec
-
 from ..._core.delivery import Accept, DeadLetter, Delivery, Release, Retry, Settlement
 from ..._core.inspection import GroupInfo, SeekInfo
 from ..._core.limits import LEASE_S
 from ..._core.message import Message, available
+from ..._feeds.holding import Holding
 from .placed import Entry
 from .urgent import Urgent
 
 if TYPE_CHECKING:
     from .log import Log
     from .question import Question
-
-#: Fresh deliveries are numbered by their offset, held messages from here upwards, so that the two never meet.
-_HELD_FROM = -(2**62)
 
 _AGAIN = Retry(0.0)
 
@@ -57,17 +51,6 @@ class _Held:
     attempts: int
     due: float
     stays: bool
-
-
-class _Key(msgspec.Struct):
-    """A key with `out` messages let out or in flight, at `owner`; the others are parked, a heap of (offset, number).
-
-    A Struct because there is one for each key in flight, and msgspec builds it several times faster than Python would.
-    """
-
-    owner: Receiver | None
-    out: int
-    parked: list[tuple[int, int]] = []
 
 
 @dataclass(slots=True, eq=False)
@@ -111,14 +94,9 @@ class Place:
         self.receivers: list[Receiver] = []
         self.leases: dict[Lease, None] = {}
         self.questions: dict[Question, None] = {}
-        self._ordered = ordered
         self._bury = bury
-        self._held: dict[int, _Held] = {}
-        self._ready: list[tuple[int, int]] = []  # heap of (offset, number)
-        self._waiting: list[tuple[float, int]] = []  # heap of (due, number)
-        self._keys: dict[str, _Key] = {}
+        self._holding = Holding[_Held](ordered=ordered)
         self._urgent = Urgent(start)
-        self._numbers = itertools.count(_HELD_FROM)
 
     # --- taking ----------------------------------------------------------------------------------------------
 
@@ -128,12 +106,9 @@ class Place:
         if self.is_idle:
             return deliveries
         lease = Lease(self, owner, now + LEASE_S, self.cursor)
-        while self._ready and len(deliveries) < limit:
-            _, number = heapq.heappop(self._ready)
-            held = self._held[number]
+        while len(deliveries) < limit and (again := self._holding.take(owner)) is not None:
+            number, held = again
             held.attempts += 1
-            if held.message.key is not None and self._ordered:
-                self._keys[held.message.key].owner = owner
             deliveries.append(Delivery.of(held.message, held.attempts, lease, index=number))
             lease.open.add(number)
         if self.log.has_priorities:
@@ -151,7 +126,7 @@ class Place:
     def _take_run(self, lease: Lease, count: int, deliveries: list[Delivery]) -> bool:
         """Take what is next if it is in a run, and needs no look at each message; say whether that is so."""
         run, first = self.log.entries[self.cursor - self.log.base], self.cursor
-        if isinstance(run, Message) or self._urgent or (run.keys is not None and self._ordered):
+        if isinstance(run, Message) or self._urgent or (run.keys is not None and self._holding.ordered):
             return False
         past = min(first + count, run.past)
         content_type, expires_at = run.shared.content_type, run.shared.expires_at
@@ -179,18 +154,12 @@ class Place:
     def _take_fresh(
         self, lease: Lease, fresh: Iterable[tuple[int, Entry]], deliveries: list[Delivery], now: float
     ) -> None:
-        keys, owner, ordered = self._keys, lease.owner, self._ordered
+        holding, owner = self._holding, lease.owner
         for offset, entry in fresh:
             message = entry if isinstance(entry, Message) else entry[offset]
-            if message.key is not None and ordered:
-                key = keys.get(message.key)
-                if key is None:
-                    keys[message.key] = _Key(owner, 1)
-                elif key.owner is owner and not key.parked:
-                    key.out += 1
-                else:
-                    self._enter(_Held(offset, message, 0, now, stays=False), now)
-                    continue
+            if message.key is not None and holding.ordered and not holding.lets_out(message.key, owner):
+                holding.enter(_Held(offset, message, 0, now, stays=False), now)
+                continue
             deliveries.append(
                 Delivery(message, offset, message.body, message.content_type, 1, lease, message.expires_at)
             )
@@ -200,7 +169,7 @@ class Place:
 
     def settle(self, outcomes: Iterable[tuple[Delivery, Settlement]], now: float) -> int:
         """Settle deliveries of this place; return of how many the lease had ended. Twice is as good as once."""
-        lost, keys = 0, self._keys  # of most topics none is in flight, and no delivery need be asked
+        lost, holding = 0, self._holding
         for delivery, outcome in outcomes:
             lease, number = delivery.token, delivery.index
             assert isinstance(lease, Lease), "a delivery of another transport"
@@ -212,8 +181,8 @@ class Place:
                 del self.leases[lease]
             if number < 0 or type(outcome) is not Accept:
                 self._close(number, delivery.message, delivery.attempt, outcome, now)
-            if keys and (key := delivery.key) is not None:
-                self._leave(key, now)
+            if holding.has_keys and (key := delivery.key) is not None:  # of most topics none is in flight
+                holding.leave(key, now)
         return lost
 
     def end(self, lease: Lease, outcome: Settlement, now: float) -> None:
@@ -224,19 +193,19 @@ class Place:
             if number >= 0:
                 message, attempt = self.log.at(number), 1
             else:
-                message, attempt = self._held[number].message, self._held[number].attempts
+                message, attempt = self._holding[number].message, self._holding[number].attempts
             self._close(number, message, attempt, outcome, now)
-            if message.key is not None and self._ordered:
-                self._leave(message.key, now)
+            if message.key is not None and self._holding.ordered:
+                self._holding.leave(message.key, now)
 
     def put_back(self, message: Message, now: float) -> None:
         """Deliver a dead letter again, as a new first attempt, before what is fresh."""
-        self._enter(_Held(0, message, 0, now, stays=True), now)
+        self._holding.enter(_Held(0, message, 0, now, stays=True), now)
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing could be taken now."""
-        return not self._ready and self.cursor >= self.log.end
+        return not self._holding.ready and self.cursor >= self.log.end
 
     def _close(self, number: int, message: Message, attempt: int, outcome: Settlement, now: float) -> None:
         if isinstance(outcome, Retry):
@@ -244,7 +213,7 @@ class Place:
         elif isinstance(outcome, Release):
             self._again(number, message, attempt - 1, now, now)
         elif number < 0:
-            del self._held[number]
+            self._holding.remove(number)
         if isinstance(outcome, DeadLetter):
             self._bury(self, message, attempt, outcome)
 
@@ -252,55 +221,23 @@ class Place:
         if number >= 0:
             held = _Held(number, message, attempts, due, stays=attempts > 0)
         else:
-            held = self._held.pop(number)
+            held = self._holding[number]
+            self._holding.remove(number)
             held.attempts, held.due, held.stays = attempts, due, held.stays or attempts > 0
-        self._enter(held, now)
-
-    def _enter(self, held: _Held, now: float) -> None:
-        number = next(self._numbers)
-        self._held[number] = held
-        name = held.message.key
-        if name is None or not self._ordered:
-            self._let_out(number, held, now)
-            return
-        key = self._keys.setdefault(name, _Key(None, 0))
-        heapq.heappush(key.parked, (held.offset, number))
-        if not key.out:
-            self._let_out_first(name, key, now)
-
-    def _leave(self, name: str, now: float) -> None:
-        """A delivery of a key has ended; after the last one in flight, its first parked message is let out."""
-        key = self._keys[name]
-        key.out -= 1
-        if not key.out:
-            self._let_out_first(name, key, now)
-
-    def _let_out_first(self, name: str, key: _Key, now: float) -> None:
-        if not key.parked:
-            del self._keys[name]
-            return
-        _, number = heapq.heappop(key.parked)
-        key.owner, key.out = None, 1
-        self._let_out(number, self._held[number], now)
-
-    def _let_out(self, number: int, held: _Held, now: float) -> None:
-        if held.due > now:
-            heapq.heappush(self._waiting, (held.due, number))
-        else:
-            heapq.heappush(self._ready, (held.offset, number))
+        self._holding.enter(held, now)
 
     # --- what lies in no log ---------------------------------------------------------------------------------
 
     def may_hand_over(self, message: Message) -> bool:
         """Whether a message may overtake the log: nothing is in it, and none of its key is under way."""
         key = message.key
-        return self.is_idle and (key is None or key not in self._keys)
+        return self.is_idle and (key is None or not self._holding.has_key(key))
 
     def hand_over(self, question: Question) -> None:
         """Take note of a question that a receiver gets: what comes later of its key waits for it, as for any other."""
         self.questions[question] = None
-        if question.message.key is not None and self._ordered:
-            self._keys[question.message.key] = _Key(question.owner, 1)
+        if question.message.key is not None and self._holding.ordered:
+            self._holding.lets_out(question.message.key, question.owner)
 
     def settle_question(self, question: Question, outcome: Settlement, now: float) -> None:
         """End the first attempt at a question: it is done with, or comes again like what was in the log."""
@@ -309,14 +246,14 @@ class Place:
             self._bury(self, message, 1, outcome)
         elif isinstance(outcome, (Retry, Release)):
             attempts, delay_s = (1, outcome.delay_s) if isinstance(outcome, Retry) else (0, 0.0)
-            self._enter(_Held(question.offset, message, attempts, now + delay_s, stays=True), now)
+            self._holding.enter(_Held(question.offset, message, attempts, now + delay_s, stays=True), now)
         self.end_question(question, now)
 
     def end_question(self, question: Question, now: float) -> None:
         """A receiver has it no more."""
         del self.questions[question]
-        if question.message.key is not None and self._ordered:
-            self._leave(question.message.key, now)
+        if question.message.key is not None and self._holding.ordered:
+            self._holding.leave(question.message.key, now)
 
     # --- time and place --------------------------------------------------------------------------------------
 
@@ -324,16 +261,14 @@ class Place:
         """End leases that are over, make ready what is due; return when to come again."""
         for lease in [lease for lease in self.leases if lease.deadline <= now]:
             self.end(lease, _AGAIN, now)
-        while self._waiting and self._waiting[0][0] <= now:
-            _, number = heapq.heappop(self._waiting)
-            heapq.heappush(self._ready, (self._held[number].offset, number))
+        self._holding.tick(now)
         first_end = min((lease.deadline for lease in self.leases), default=math.inf)
         return min(first_end, self.next_due)
 
     @property
     def next_due(self) -> float:
         """When the next waiting message is due, by the monotonic clock; infinity if none waits."""
-        return self._waiting[0][0] if self._waiting else math.inf
+        return self._holding.next_due
 
     def outlook(self, offset: int) -> SeekInfo:
         """Say what `seek` would do. Messages are told apart by their ids."""
@@ -355,21 +290,19 @@ class Place:
         for lease in list(self.leases):
             self.end(lease, Release(), now)
         stay = self._staying(comes)
-        self._held, self._ready, self._waiting, self._keys = {}, [], [], self._keys_of_questions()
+        self._holding.clear()
+        for question in self.questions:  # what no log has, no seek takes back: it stays with its receiver
+            if question.message.key is not None and self._holding.ordered:
+                self._holding.lets_out(question.message.key, question.owner)
         self.cursor = offset
         self._urgent = Urgent(offset)
         for held in stay:
-            self._enter(held, now)
+            self._holding.enter(held, now)
         self.wake()
-
-    def _keys_of_questions(self) -> dict[str, _Key]:
-        """Return the keys of what is with receivers and stays there: what no log has, no seek takes back."""
-        keys = {each.message.key: each.owner for each in self.questions if self._ordered}
-        return {key: _Key(owner, 1) for key, owner in keys.items() if key is not None}
 
     def _staying(self, comes: set[str]) -> list[_Held]:
         """Return what was tried, or brought back from the dead letters, and does not come from the log."""
-        return [held for held in self._held.values() if held.stays and held.message.id not in comes]
+        return [held for held in self._holding.all if held.stays and held.message.id not in comes]
 
     def wake(self) -> None:
         """Tell every receiver that there may be something to take."""
@@ -378,7 +311,7 @@ class Place:
 
     def wake_if_ready(self) -> None:
         """The same, if something came back."""
-        if self._ready:
+        if self._holding.ready:
             self.wake()
 
     # --- looking ---------------------------------------------------------------------------------------------
@@ -403,12 +336,12 @@ class Place:
     @property
     def ready(self) -> int:
         """Messages that could be taken now."""
-        return len(self._ready) + self.log.end - self.cursor - len(self._urgent)
+        return self._holding.ready + self.log.end - self.cursor - len(self._urgent)
 
     @property
     def waiting(self) -> int:
         """Messages that wait for their time, or behind an earlier one of their key."""
-        return len(self._waiting) + sum(len(key.parked) for key in self._keys.values())
+        return self._holding.waiting
 
     def info(self, now: float, dead: int) -> GroupInfo:
         """Return what there is to say about the group here at this Unix time, with so many dead letters."""
@@ -428,13 +361,13 @@ class Place:
         fresh = [number for lease in self.leases for number in lease.open if number >= 0]
         if self.cursor < self.log.end:
             fresh.append(self.cursor)
-        messages = [held.message for held in self._held.values()] + [self.log.at(offset) for offset in fresh]
+        messages = [held.message for held in self._holding.all] + [self.log.at(offset) for offset in fresh]
         messages += [question.message for question in self.questions]
         return min(map(available, messages), default=None)
 
     def _unsettled(self) -> Iterator[Message]:
         for lease in self.leases:
             yield from [self.log.at(number) for number in lease.open if number >= 0]
-        yield from [held.message for held in self._held.values()]
+        yield from [held.message for held in self._holding.all]
         fresh = enumerate(self.log.after(self.cursor), self.cursor)
         yield from [message for offset, message in fresh if offset not in self._urgent]
