@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from itertools import count
 
 import pytest
@@ -22,7 +23,13 @@ _LONG_S = 0.15
 
 
 class PatientClock(VirtualClock):
-    """A clock that stands still until a test moves it, and lets a broker do its work meanwhile."""
+    """A clock that stands still until a test moves it, and lets a broker do its work meanwhile.
+
+    It begins today: what is older than its topic's retention is deleted by a broker, who goes by his own clock.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(time.time())
 
     async def advance(self, delay_s: float) -> None:
         steps = min(8, max(1, round(delay_s / 0.25)))

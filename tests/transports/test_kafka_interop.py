@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -73,6 +74,18 @@ async def test_a_plain_client_reads_what_a_bus_sends(kafka_server: Server) -> No
     )
     assert headers["content-type"] == b"application/json"
     assert "ce_partitionkey" not in headers, "the key has a place of its own"
+
+
+async def test_a_message_from_long_ago_is_kept_as_long_as_any_other(kafka_server: Server) -> None:
+    """A broker deletes by the time of the record. A message that was moved here has waited elsewhere before."""
+    url, long_ago = fresh(kafka_server), 1_000_000_000.0
+    async with opened(url) as transport:
+        feed = await transport.open_feed(ORDERS)
+        await send(transport, message("m-1", time=long_ago))
+        (found,) = await asyncio.to_thread(consume, url, f"{prefix_of(url)}orders", 1, "plain")
+        assert time.time() - found.timestamp()[1] / 1000 < 3600
+        (delivery,) = await take(feed, 1)
+        assert delivery.message.time == long_ago
 
 
 async def test_a_group_of_plain_clients_goes_on_where_a_bus_left_and_the_other_way_round(

@@ -209,11 +209,17 @@ class Supervisor:
         _log.info("%s started", child)
         return child
 
-    def _environment(self, number: int) -> dict[str, str] | None:
-        """Tell a child where to answer probes; None: it has this process's environment."""
-        if self._health is None:
-            return None
-        return os.environ | {HEALTH_VARIABLE: f"{_LOOPBACK}:{self._health[1] + number}"}
+    def _environment(self, number: int) -> dict[str, str]:
+        """Tell a child where to answer probes; and to compile anew what may change while it is being started.
+
+        Python tells a compiled file that is too old by its size and whole seconds, and people save twice in one.
+        """
+        environment = dict(os.environ)
+        if self._health is not None:
+            environment[HEALTH_VARIABLE] = f"{_LOOPBACK}:{self._health[1] + number}"
+        if self._reload:
+            environment["PYTHONDONTWRITEBYTECODE"] = "1"
+        return environment
 
     def _answering(self) -> AbstractAsyncContextManager[object]:
         if self._health is None:

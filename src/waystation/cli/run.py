@@ -71,6 +71,10 @@ def run(
     drain_s = seconds_of(drain, "--drain")
     if supervised:
         _end_with_parent(drain_s)
+    if reload or reload_dir:
+        sys.dont_write_bytecode = (
+            True  # as in the processes that are started, so that none reads what is too old
+        )
     bus = load_bus(place)
     if processes == 1 and not reload and not reload_dir:
         raise typer.Exit(_run_here(bus, drain_s, health))

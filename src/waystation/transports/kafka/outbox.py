@@ -146,7 +146,7 @@ class Outbox:
         shared, keys = messages.shared, messages.keys
         if self._is_any_later(messages):
             return self._each(messages, written)
-        name, when = self._broker.names.prefix + shared.topic, milliseconds(shared.time)
+        name, when = self._broker.names.prefix + shared.topic, self._when()
         lane = self._turn(name, len(messages))
         if keys is None:
             return map(
@@ -158,7 +158,7 @@ class Outbox:
         )
 
     def _each(self, messages: Sequence[Message], written: Iterable[dict[str, str]]) -> Iterator[Entry]:
-        now = self._clock.time()
+        now, when = self._clock.time(), self._when()
         prefix, lanes = self._broker.names.prefix, dict[str, int]()
         for message, headers in zip(messages, written, strict=True):
             topic, key = message.topic, message.key
@@ -166,18 +166,26 @@ class Outbox:
                 self._scheduled()
                 yield row_of(self._broker.names.delay, message, headers)
             elif is_reply_address(topic):
-                yield self._reply(message, headers)
+                yield self._reply(message, headers, when)
             else:
                 lane = -1
                 if key is None and (lane := lanes.get(topic, -1)) < 0:
                     lane = lanes[topic] = self._turn(prefix + topic, len(messages))
-                yield Entry(prefix + topic, lane, key, message.body, headers, milliseconds(message.time))
+                yield Entry(prefix + topic, lane, key, message.body, headers, when)
 
-    def _reply(self, message: Message, headers: dict[str, str]) -> Entry:
+    def _reply(self, message: Message, headers: dict[str, str], when: int) -> Entry:
         name = self._broker.names.replies
         headers[TOPIC_HEADER] = message.topic
         lane = lane_of(message.topic, self._broker.known[name].partitions)
-        return Entry(name, lane, message.key, message.body, headers, milliseconds(message.time))
+        return Entry(name, lane, message.key, message.body, headers, when)
+
+    def _when(self) -> int:
+        """Return the time of records that are written now: their broker keeps them for as long from then as it is told.
+
+        Not that of the message, which is in its headers: one that was on its way for long, or comes from another
+        medium, would be deleted at once.
+        """
+        return milliseconds(self._clock.time())
 
     def _turn(self, name: str, count: int) -> int:
         """Return which partition gets the messages without a key of a batch: what comes together goes together."""
