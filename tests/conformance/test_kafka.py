@@ -29,7 +29,7 @@ class PatientClock(VirtualClock):
     """
 
     def __init__(self) -> None:
-        super().__init__(time.time())
+        super().__init__(float(round(time.time())))  # no rounding of its microseconds
 
     async def advance(self, delay_s: float) -> None:
         steps = min(8, max(1, round(delay_s / 0.25)))
