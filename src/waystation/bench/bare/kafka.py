@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +21,9 @@ _REQUEST_S_MAX = 30.0
 
 #: How long to wait for room where the producer's queue is full, and for a batch to fill, in seconds.
 _POLL_S = 0.1
+
+#: How often to look whether a group has become empty, in seconds.
+_LOOK_S = 0.2
 
 
 class KafkaClient:
@@ -89,19 +94,38 @@ class KafkaClient:
             for group in admin.list_consumer_groups().result(_REQUEST_S_MAX).valid
             if group.group_id.startswith(name)
         ]
-        removed = [
-            *(admin.delete_topics(topics).values() if topics else ()),
-            *(admin.delete_consumer_groups(groups).values() if groups else ()),
-        ]
-        for each in removed:
-            try:
-                each.result(_REQUEST_S_MAX)
-            except KafkaException as error:
-                if error.args[0].code() not in (
-                    KafkaError.UNKNOWN_TOPIC_OR_PART,
-                    KafkaError.GROUP_ID_NOT_FOUND,
-                ):
-                    raise
+        for answer in admin.delete_topics(topics).values() if topics else ():
+            _done(answer, KafkaError.UNKNOWN_TOPIC_OR_PART)
+        deadline = time.monotonic() + _REQUEST_S_MAX
+        while groups:
+            busy = [name for name, answer in admin.delete_consumer_groups(groups).items() if _is_busy(answer)]
+            if busy and time.monotonic() > deadline:
+                raise MeasurementFailed(f"the groups {busy} are still in use")
+            groups = busy
+            if groups:  # a member that was killed belongs to its group until its session ends
+                threading.Event().wait(_LOOK_S)
+
+
+def _is_busy(answer: Any) -> bool:
+    """Say whether a group could not be deleted because it has members."""
+    found = _done(answer, KafkaError.GROUP_ID_NOT_FOUND, KafkaError.NON_EMPTY_GROUP)
+    return found == int(KafkaError.NON_EMPTY_GROUP)
+
+
+def _done(answer: Any, *expected: int) -> int | None:
+    """Wait for an answer; return the error in it, if it is one that is expected.
+
+    Raises:
+        KafkaException: It is another one.
+    """
+    try:
+        answer.result(_REQUEST_S_MAX)
+    except KafkaException as error:
+        code: int = error.args[0].code()
+        if code not in expected:
+            raise
+        return code
+    return None
 
 
 def address(url: str) -> dict[str, Any]:
