@@ -27,7 +27,7 @@ async def test_what_nobody_takes_stays_at_the_broker_and_comes_when_there_is_roo
         await asyncio.to_thread(produce, kafka_server.url, name, *[{"value": b"{}"}] * _COUNT)
         feed = await transport.open_feed(ORDERS)
         member = transport._members["billing"]
-        await until(lambda: bool(member.paused), "the partition is full")
+        await until(lambda: bool(member.room.paused), "the partition is full")
         (place,) = member.places.values()
         # What was on its way when it was found to be full still comes, and no more.
         assert len(place.fresh) < BUFFER_MESSAGES_MAX + (HAND_OVERS_MAX + 1) * HAND_OVER_MESSAGES_MAX

@@ -154,7 +154,7 @@ async def test_a_topic_that_others_make_is_found(kafka_server: Server) -> None:
         await feed.settle([(delivery, ACCEPT)])
         await send(transport, *(message(f"m-{number}", key=f"k-{number}") for number in range(30)))
         await feed.settle([(each, ACCEPT) for each in await take(feed, 30)])
-        assert {place.partition for place in transport._members["billing"].places.values()} == {0, 1, 2}
+        assert {place.spot[1] for place in transport._members["billing"].places.values()} == {0, 1, 2}
         await until(
             lambda: not any(p.in_flight for p in transport._members["billing"].places.values()), "done"
         )

@@ -64,7 +64,7 @@ ME = Member()
 def place_with(
     count: int, *, mark: Mark | None = None, keys: Sequence[str | None] = (None,), end: int = 0
 ) -> Place:
-    place = Place("orders", 0, "billing", mark or Mark(floor=0), ordered=True, end=end)
+    place = Place("orders", ("orders", 0), "billing", mark or Mark(floor=0), ordered=True, end=end)
     for offset in range(place.cursor, count):
         key = keys[offset % len(keys)]
         place.add(Raw(offset, None if key is None else key.encode()))

@@ -113,8 +113,8 @@ class GroupFeed:
             should_tell = should_tell or place.should_tell
             if len(taken) >= limit:
                 break
-        if taken and self.member.paused:
-            self.member.make_room()
+        if taken:
+            self.member.room.taken()
         if should_tell:
             self.member.tell_soon()
         return taken, must_tell

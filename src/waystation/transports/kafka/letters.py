@@ -32,7 +32,7 @@ def letter_of(topic: str, group: str, place: Place, letter: Letter, died: float)
         (_ATTEMPTS, str(letter.attempts)),
         (_DIED, repr(died)),
     ]
-    origin = (group, place.topic, place.partition, letter.offset, letter.message.id)
+    origin = (group, place.topic, place.spot[1], letter.offset, letter.message.id)
     return Entry(topic, 0, msgspec.json.encode(origin), letter.message.body, headers, milliseconds(died))
 
 

@@ -14,11 +14,15 @@ METADATA_BYTES_MAX: Final = 4096
 #: messages may be counted as tried although they were not.
 CLAIM_AHEAD_OFFSETS: Final = 2000
 
-#: Messages of a partition that are fetched and wait in this process before the partition is paused.
+#: Messages of a partition that are fetched and wait in this process before records arrive one at a time.
 BUFFER_MESSAGES_MAX: Final = 4000
 
-#: Bytes of bodies that wait so, before it is paused.
+#: Bytes of bodies that wait so.
 BUFFER_BYTES_MAX: Final = 32 * 1024 * 1024
+
+#: How long records arrive one at a time because of a full partition before that one is paused, in seconds: longer than
+#: a quick handler needs to make room again, for which a pause would be the longer wait.
+FULL_S: Final = 0.1
 
 #: Messages of a partition that are held in memory: put off, or behind an earlier one of their key. Beyond it the
 #: partition waits.

@@ -130,7 +130,7 @@ class Looker:
 
     async def _as_left(self, standing: Standing, spot: Spot, mark: Mark, end: int) -> Place:
         """Return a place as its owner, or the last one, has left it."""
-        place = Place(standing.topic, spot[1], standing.group, mark, ordered=True, end=end)
+        place = Place(standing.topic, spot, standing.group, mark, ordered=True, end=end)
         names = self._broker.names
         if mark.state_from >= 0 and names.state in self._broker.known:
             ledger = Ledger(

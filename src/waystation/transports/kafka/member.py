@@ -17,6 +17,7 @@ from .limits import HANDOVER_S, POLL_S, SETTLE_IN_S, TELL_AGAIN_S
 from .names import Spot
 from .place import Place
 from .poller import Given, Poller
+from .room import Room
 from .sender import Sender
 from .telling import Teller
 
@@ -44,7 +45,7 @@ class Member:
 
     Attributes:
         places: What it owns.
-        paused: Partitions of which nothing arrives for now.
+        room: For what arrives.
         trouble: Why nothing comes, if that needs somebody's hand; None: nothing is known.
     """
 
@@ -61,7 +62,7 @@ class Member:
     ) -> None:
         self.group = group
         self.places: dict[Spot, Place] = {}
-        self.paused: set[Spot] = set()
+        self.room = Room(self.places, clock=clock)
         self.trouble: TransportError | None = None
         self.start_of = start_of
         self._broker = broker
@@ -106,8 +107,8 @@ class Member:
         self._topics = wanted
         if self._teller.poller is None:
             config = self._broker.options.member(self._broker.names.group(self.group), self._broker.protocol)
-            poller = self._teller.poller = Poller(self, config, wanted)
-            poller.start()
+            self._teller.poller = self.room.tap = Poller(self, config, wanted)
+            self._teller.poller.start()
         else:
             self._teller.poller.subscribe(wanted)
 
@@ -140,10 +141,8 @@ class Member:
         if touched and self._is_cut:
             self._is_cut = False
             _log.info("group %s: the broker is there again", self.group)
-        for spot, place in touched.items():
-            if place.is_full and spot not in self.paused and self._teller.poller is not None:
-                self.paused.add(spot)
-                self._teller.poller.pause(spot)
+        self.room.arrived(touched.values())
+        for place in touched.values():
             place.wake()
 
     def _complained(self, error: Any) -> None:
@@ -165,6 +164,7 @@ class Member:
         """Begin anew as a member: this one cannot go on."""
         topics, self._topics = self._topics, ()
         self._teller.poller = None
+        self.room.close()
         self.lost(list(self.places))
         await poller.stop()
         await asyncio.sleep(TELL_AGAIN_S)  # the broker's pace
@@ -178,11 +178,9 @@ class Member:
         for each in partitions:
             again = names.again_parts(each.spot[0])
             topic = again[1] if again else names.ours(each.spot[0]) or each.spot[0]
-            place = Place(
-                topic, each.spot[1], self.group, each.mark, ordered=self._ordered(topic), end=each.end
-            )
+            place = Place(topic, each.spot, self.group, each.mark, ordered=self._ordered(topic), end=each.end)
             self.places[each.spot] = place
-            self.paused.discard(each.spot)
+            self.room.given(each.spot)
             if each.mark.state_from >= 0:
                 place.ready_to_serve = False
                 self._teller.begin(self._restore(each, place))
@@ -238,19 +236,11 @@ class Member:
                 await self._teller.put_down(dict(self.places), Retry(0.0))
         except (TransportError, TimeoutError) as error:
             _log.warning("group %s: a last word was not heard, messages come again: %s", self.group, error)
+        self.room.close()
         if self._teller.poller is not None:
             await self._teller.poller.stop()
         self.lost(list(self.places))
         await self._teller.close()
-
-    def make_room(self) -> None:
-        """Something was taken: let more arrive."""
-        poller = self._teller.poller
-        for spot in list(self.paused):
-            place = self.places.get(spot)
-            if poller is not None and place is not None and place.is_hungry:
-                self.paused.discard(spot)
-                poller.resume(spot)
 
     async def settle_in(self, spots: Sequence[Spot]) -> None:
         """Wait for partitions that may be on their way to this process, but not for those that are others'."""

@@ -38,6 +38,19 @@ class _Turn:
     count: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Messages that were posted together. `names`: the broker's, of the topics to which they go."""
+
+    messages: Sequence[Message]
+    names: set[str]
+    done: Done
+
+    def failed(self, error: TransportError) -> None:
+        """Nothing of it was sent."""
+        self.done([error] * len(self.messages))
+
+
 class Outbox:
     """Sends for one transport, in order.
 
@@ -61,62 +74,62 @@ class Outbox:
         self._scheduled = scheduled
         self._loop = asyncio.get_running_loop()
         self._turns: dict[str, _Turn] = {}  # by topic
-        self._waiting: deque[tuple[Sequence[Message], Done]] = deque()
+        self._waiting: deque[_Batch] = deque()
         self._task: asyncio.Task[None] | None = None
 
     def post(self, messages: Sequence[Message], done: Done) -> None:
-        """Begin to send, after what was posted before."""
-        if self._waiting or self._unknown(messages):
-            self._waiting.append((messages, done))
+        """Begin to send, after what was posted before.
+
+        Raises:
+            ConfigurationError: A topic has no legal name. Nothing is sent.
+        """
+        batch = _Batch(messages, self._names_of(messages), done)
+        if self._waiting or not batch.names <= self._broker.known.keys():
+            self._waiting.append(batch)
             if self._task is None:
                 self._task = asyncio.get_running_loop().create_task(self._send_waiting())
             return
-        self._write(messages, done)
+        self._write(batch)
 
     async def close(self) -> None:
         """Wait until what waits for its topic was sent."""
         if self._task is not None:
             await asyncio.wait([self._task])
 
-    def _unknown(self, messages: Sequence[Message]) -> set[str]:
-        """Return the broker's names of topics that are not known yet."""
-        return self._names_of(messages) - self._broker.known.keys()
-
     def _names_of(self, messages: Sequence[Message]) -> set[str]:
         """Return the broker's names of the topics to which messages go."""
         names = self._broker.names
-        found = {
-            names.replies if is_reply_address(topic) else names.prefix + topic
-            for topic in topics_of(messages)
-        }
+        found = {self._name_of(topic) for topic in _topics_of(messages)}
         if self._is_any_later(messages):
             found.add(names.delay)
         return found
+
+    def _name_of(self, topic: str) -> str:
+        names = self._broker.names
+        return names.replies if is_reply_address(topic) else names.prefix + check_name(topic)
 
     def _is_any_later(self, messages: Sequence[Message]) -> bool:
         """Say whether a message waits for its time."""
         now = self._clock.time()
         some = [messages.shared] if isinstance(messages, MessageRun) else messages
-        return any(each.deliver_at is not None and each.deliver_at > now for each in some)
+        return any(due is not None and due > now for due in {each.deliver_at for each in some})
 
     async def _send_waiting(self) -> None:
         try:
             while self._waiting:
-                messages, done = self._waiting[0]
+                batch = self._waiting[0]
                 try:
-                    for name in self._unknown(messages):
+                    for name in batch.names - self._broker.known.keys():
                         await self._make(name)
                 except WaystationError as error:
-                    outcome = error if isinstance(error, TransportError) else SendRejected(str(error))
-                    done([outcome] * len(messages))
+                    batch.failed(error if isinstance(error, TransportError) else SendRejected(str(error)))
                 else:
-                    self._write(messages, done)
+                    self._write(batch)
                 self._waiting.popleft()
         finally:
             self._task = None
             while self._waiting:  # only when this task was cancelled: the loop is ending
-                messages, done = self._waiting.popleft()
-                done([SendRejected("the event loop ended before this was sent")] * len(messages))
+                self._waiting.popleft().failed(SendRejected("the event loop ended before this was sent"))
 
     async def _make(self, name: str) -> None:
         names = self._broker.names
@@ -125,18 +138,16 @@ class Outbox:
         elif name == names.delay:
             await self._broker.ensure(name, partitions=1, config=CONFIG)
         else:
-            check_name(name[len(names.prefix) :])
             names.topic(name[len(names.prefix) :])
             await self._broker.ensure(name)
             self._made()
 
-    def _write(self, messages: Sequence[Message], done: Done) -> None:
+    def _write(self, batch: _Batch) -> None:
+        messages = batch.messages
         try:
-            self._sender.write(
-                self._entries(messages), partial(self._sent, messages, done), count=len(messages)
-            )
+            self._sender.write(self._entries(messages), partial(self._sent, batch), count=len(messages))
         except Disconnected as error:
-            done([SendRejected(str(error))] * len(messages))
+            batch.failed(SendRejected(str(error)))
 
     def _entries(self, messages: Sequence[Message]) -> Iterable[Entry]:
         """Return the records for a batch, each made when its turn comes: a thousand at once would be much memory."""
@@ -158,26 +169,30 @@ class Outbox:
         )
 
     def _each(self, messages: Sequence[Message], written: Iterable[dict[str, str]]) -> Iterator[Entry]:
-        now, when = self._clock.time(), self._when()
-        prefix, lanes = self._broker.names.prefix, dict[str, int]()
+        now, when, replies = self._clock.time(), self._when(), self._broker.names.replies
+        ways = dict[str, tuple[str, int]]()  # by topic: where to, and to which partition without a key
         for message, headers in zip(messages, written, strict=True):
-            topic, key = message.topic, message.key
+            topic, key, lane = message.topic, message.key, -1
             if message.deliver_at is not None and message.deliver_at > now:
                 self._scheduled()
                 yield row_of(self._broker.names.delay, message, headers)
-            elif is_reply_address(topic):
-                yield self._reply(message, headers, when)
-            else:
-                lane = -1
-                if key is None and (lane := lanes.get(topic, -1)) < 0:
-                    lane = lanes[topic] = self._turn(prefix + topic, len(messages))
-                yield Entry(prefix + topic, lane, key, message.body, headers, when)
+                continue
+            way = ways.get(topic)
+            if way is None:
+                way = ways[topic] = self._way_of(topic, len(messages))
+            name = way[0]
+            if name == replies:
+                lane, headers[TOPIC_HEADER] = way[1], topic
+            elif key is None:
+                lane = way[1]
+            yield Entry(name, lane, key, message.body, headers, when)
 
-    def _reply(self, message: Message, headers: dict[str, str], when: int) -> Entry:
-        name = self._broker.names.replies
-        headers[TOPIC_HEADER] = message.topic
-        lane = lane_of(message.topic, self._broker.known[name].partitions)
-        return Entry(name, lane, message.key, message.body, headers, when)
+    def _way_of(self, topic: str, count: int) -> tuple[str, int]:
+        """Return where messages of a topic go that are so many, and to which partition those without a key."""
+        name = self._name_of(topic)
+        if is_reply_address(topic):
+            return name, lane_of(topic, self._broker.known[name].partitions)
+        return name, self._turn(name, count)
 
     def _when(self) -> int:
         """Return the time of records that are written now: their broker keeps them for as long from then as it is told.
@@ -198,30 +213,18 @@ class Outbox:
         turn.count += count
         return turn.lane % partitions
 
-    def _sent(self, messages: Sequence[Message], done: Done, outcome: Outcome) -> None:
+    def _sent(self, batch: _Batch, outcome: Outcome) -> None:
         known = self._broker.known
-        levels = [known[name].durability for name in self._names_of(messages) if name in known]
+        levels = [known[name].durability for name in batch.names if name in known]
         durability = min(levels, default=Durability.WRITTEN)
-        ids = ids_of(messages)
+        ids = ids_of(batch.messages)
         outcomes: list[SendOutcome] = [Receipt(each, durability) for each in ids]
         for index, error in outcome.errors.items():
             outcomes[index] = send_failure(error, ids[index])
-        done(outcomes)
+        batch.done(outcomes)
 
 
-def topics_of(messages: Sequence[Message]) -> set[str]:
-    """Return the topics of messages."""
+def _topics_of(messages: Sequence[Message]) -> set[str]:
     if isinstance(messages, MessageRun):
         return {messages.shared.topic}
     return {message.topic for message in messages}
-
-
-def check_topics(messages: Sequence[Message]) -> None:
-    """Refuse a batch with a topic that has no legal name.
-
-    Raises:
-        ConfigurationError: Nothing was sent.
-    """
-    for topic in topics_of(messages):
-        if not is_reply_address(topic):
-            check_name(topic)

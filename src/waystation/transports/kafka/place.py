@@ -27,6 +27,7 @@ from .limits import (
     WINDOW_OFFSETS_MAX,
 )
 from .marks import Mark, gaps, ranges
+from .names import Spot
 from .records import Fetched, Record, message_of
 from .suspects import Suspects
 
@@ -38,6 +39,7 @@ class Place:
 
     Args:
         topic: By our name.
+        spot: Where it is, by the broker's.
         end: The end of the partition when this process came to own it; what was handed out by others is below.
 
     Attributes:
@@ -58,10 +60,8 @@ class Place:
         is_put_down: Whether the broker knew all that happened here before.
     """
 
-    def __init__(
-        self, topic: str, partition: int, group: str, mark: Mark, *, ordered: bool, end: int
-    ) -> None:
-        self.topic, self.partition, self.group = topic, partition, group
+    def __init__(self, topic: str, spot: Spot, group: str, mark: Mark, *, ordered: bool, end: int) -> None:
+        self.topic, self.spot, self.group = topic, spot, group
         self.shared = Message("", topic, b"")  # of which only the topic means something
         self.cursor = self.next_offset = mark.floor
         self.receivers: list[Receiver] = []
@@ -148,7 +148,7 @@ class Place:
             if self.cursor >= window_end or len(holding) >= HELD_MESSAGES_MAX:
                 self._spill()
                 return
-            record = Record(fresh.popleft(), self.shared)
+            record = Record(fresh.popleft(), self.shared, self.spot)
             offset, key = record.offset, record.key
             self.fresh_bytes -= len(record.body)
             self.cursor = offset + 1

@@ -97,6 +97,8 @@ class Poller:
         self._awake_until = 0.0
         self._handed_over = self._taken = 0  # counted in the thread, and on the event loop
         self._has_room = threading.Event()
+        self._flows = threading.Event()
+        self._flows.set()
         #: Whether the thread waits for partitions to be let go of: callbacks are not served then.
         self._is_waiting = False
         self._asked: deque[_Commit] = deque()  # commits that are under way, in order
@@ -120,6 +122,14 @@ class Poller:
                 wanted, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
         )
+
+    def trickle(self) -> None:
+        """Let records arrive one at a time: only so do answers to commits arrive at all."""
+        self._flows.clear()
+
+    def flow(self) -> None:
+        """Let them arrive as they come."""
+        self._flows.set()
 
     def pause(self, spot: Spot) -> None:
         """Let nothing more arrive of a partition."""
@@ -176,10 +186,12 @@ class Poller:
                     self._has_room.wait(POLL_AWAKE_S)
                     self._has_room.clear()
                     continue
+                many = HAND_OVER_MESSAGES_MAX if self._flows.wait(POLL_AWAKE_S) else 1
                 first = consumer.poll(POLL_AWAKE_S if self._loop.time() < self._awake_until else POLL_S)
                 if first is not None:
-                    batch = consumer.consume(HAND_OVER_MESSAGES_MAX - 1, 0)
-                    batch.insert(0, first)
+                    batch = [first]
+                    if many > 1:
+                        batch += consumer.consume(many - 1, 0)
                     self.stay_awake()
                     self._handed_over += 1
                     self._tell(self._take, batch)

@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol, overload
 from ..._broker.attributes import KAFKA, from_headers, rfc3339, seconds, text, to_headers
 from ..._core.message import JSON, Message
 from ..._core.run import MessageRun
+from .names import Spot
 
 Header = tuple[str, "str | bytes | None"]
 
@@ -17,6 +18,9 @@ TOPIC_HEADER: Final = "wstopic"
 
 _EXPIRES = KAFKA.names["expires_at"]
 _ID, _KEY, _TIME = KAFKA.names["id"], KAFKA.names["key"], KAFKA.names["time"]
+
+#: Between these, from 1987 to 2242, Python writes a time with ten digits or fewer, a point, and at most seven more.
+_PLAIN_S_MIN, _PLAIN_S_MAX = 2**29, 2**33
 
 _CONTENT_TYPE = "content-type"
 _JSON = JSON.encode()
@@ -65,21 +69,19 @@ class Record(MessageRun):
     """
 
     __slots__ = (
-        "_headers", "_message", "_milliseconds", "_partition", "_topic", "body", "content_type", "expires_at", "key",
-        "offset",
+        "_headers", "_message", "_milliseconds", "_spot", "body", "content_type", "expires_at", "key", "offset",
     )  # fmt: skip
 
-    def __init__(self, raw: Fetched, shared: Message) -> None:
+    def __init__(self, raw: Fetched, shared: Message, spot: Spot) -> None:
         self._message: Message | None = None
-        self._topic, self._partition = raw.topic(), raw.partition()
+        self._spot = spot
         self.shared = shared
         self.offset = raw.offset()
         self.body = raw.value() or b""
         key = raw.key()
         self.key = None if key is None else text(key)
-        kind, milliseconds = raw.timestamp()
-        self._milliseconds = milliseconds if kind else 0
         self._headers = headers = dict(raw.headers() or ())
+        self._milliseconds = 0 if _TIME in headers else _milliseconds(raw)
         content_type = headers.get(_CONTENT_TYPE)
         self.content_type = JSON if content_type is None or content_type == _JSON else text(content_type)
         self.expires_at = seconds(text(headers[_EXPIRES])) if headers.get(_EXPIRES) is not None else None
@@ -108,24 +110,34 @@ class Record(MessageRun):
     def message(self) -> Message:
         """The message, built once."""
         if self._message is None:
-            spot = (self._topic, self._partition)
             self._message = _message(
-                self._headers, self.body, spot, self.offset, self._milliseconds, self.shared.topic, self.key
+                self._headers,
+                self.body,
+                self._spot,
+                self.offset,
+                self._milliseconds,
+                self.shared.topic,
+                self.key,
             )
         return self._message
 
 
 def message_of(raw: Fetched, topic: str, *, key: str | None = None) -> Message:
     """Return the message that a record is, whoever wrote it; a stranger's has an id made of its place."""
-    kind, milliseconds = raw.timestamp()
     spot, headers = (raw.topic(), raw.partition()), dict(raw.headers() or ())
-    return _message(headers, raw.value() or b"", spot, raw.offset(), milliseconds if kind else 0, topic, key)
+    return _message(headers, raw.value() or b"", spot, raw.offset(), _milliseconds(raw), topic, key)
+
+
+def _milliseconds(raw: Fetched) -> int:
+    """Return when the broker says that a record was written; 0: it does not say."""
+    kind, milliseconds = raw.timestamp()
+    return milliseconds if kind else 0
 
 
 def _message(
     found: Mapping[str, bytes | None],
     body: bytes,
-    spot: tuple[str, int],
+    spot: Spot,
     offset: int,
     milliseconds: int,
     topic: str,
@@ -184,22 +196,18 @@ class _Written:
     __slots__ = ("_common", "_of", "_second", "_whole")
 
     def __init__(self) -> None:
-        self._whole, self._second = -1, ""
+        self._whole = self._second = ""
         self._of: tuple[str, str, str, str] | None = None
         self._common: dict[str, str] = {}
 
     def time(self, unix_s: float) -> str:
-        """As `rfc3339`."""
-        whole = int(unix_s)
+        """As `rfc3339`, in a third of the time: Python writes what tells a float from all others, and that is read."""
+        if not _PLAIN_S_MIN <= unix_s < _PLAIN_S_MAX:
+            return rfc3339(unix_s)
+        whole, _, part = repr(unix_s).partition(".")
         if whole != self._whole:
-            second = rfc3339(float(whole))
-            if not second.endswith("Z"):  # beyond the calendar
-                return rfc3339(unix_s)
-            self._whole, self._second = whole, second[:-1] + "."
-        ticks = int((unix_s - whole) * 1e7 + 0.5)
-        if 0 < ticks < 10_000_000 and whole + ticks / 1e7 == unix_s:
-            return self._second + str(10_000_000 + ticks)[1:] + "Z"
-        return rfc3339(unix_s)
+            self._whole, self._second = whole, rfc3339(float(whole))[:-1] + "."
+        return self._second + part + "Z"
 
     def common(self, message: Message) -> dict[str, str]:
         """Return the headers of a plain message that others are likely to have too."""

@@ -45,7 +45,7 @@ from .looking import Looker
 from .member import Member
 from .names import Names, Spot
 from .options import Options, read_options
-from .outbox import Outbox, check_topics
+from .outbox import Outbox
 from .positions import positions
 from .replies import Replies
 from .schedule import Mover
@@ -175,7 +175,6 @@ class KafkaTransport(Inspecting):
             ConfigurationError: A topic's name is not legal; nothing was sent.
         """
         self._check_open()
-        check_topics(messages)
         future: asyncio.Future[Sequence[SendOutcome]] = asyncio.get_running_loop().create_future()
 
         def done(outcomes: Sequence[SendOutcome]) -> None:
