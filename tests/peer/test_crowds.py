@@ -150,7 +150,7 @@ async def stored(tmp_path: Path, *, durable: bool) -> AsyncIterator[Stand]:
 async def test_bodies_of_the_maximum_size_pass_and_nobody_waits_for_them(
     tmp_path: Path, *, durable: bool
 ) -> None:
-    """F-45. Neither another client's small messages, nor the same one's; and its leases are kept."""
+    """F-45. Neither another client's small messages, nor the leases of the one that sends them."""
     subscription = Subscription(pattern=TOPIC, group="g")
     large = Subscription(pattern="large", group="g")
     async with (

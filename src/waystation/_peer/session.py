@@ -381,7 +381,7 @@ class Session:
             self._waiting_bytes -= size
             self._answer(_sent(seq, outcomes), soon=soon)
 
-        self._intake.send(messages, done)
+        self._intake.send(messages, done, session=self.id)
 
 
 def _nobody() -> None:
