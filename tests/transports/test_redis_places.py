@@ -151,6 +151,64 @@ async def test_two_busy_members_keep_the_order_of_each_key(redis_server: Server)
         assert handled == [each.id for each in sent if each.key == key]
 
 
+async def test_who_takes_a_message_takes_those_that_were_parked_behind_it(redis_server: Server) -> None:
+    """And they stay in their order, whether they come again or their owner dies."""
+    url, clock = fresh(redis_server), VirtualClock()
+    async with opened(url, clock) as transport:
+        sent = [message(key="k") for _ in range(4)]
+        await send(transport, *sent, message())
+        first, second = await transport.open_feed(ORDERS), await transport.open_feed(ORDERS)
+        (head,) = await take(first, 1)
+        assert [delivery.key for delivery in await handle(second, 1)] == [None]
+        await first.settle([(head, ACCEPT)])
+        behind = await second.receive(10)
+        assert [(each.message.id, each.attempt) for each in behind] == [(each.id, 1) for each in sent[1:]]
+        await second.settle([(behind[1], Retry(5.0)), (behind[2], RELEASE), (behind[0], ACCEPT)])
+        await clock.advance(5.0)
+        again = await second.receive(10)
+        assert [(each.message.id, each.attempt) for each in again] == [(sent[2].id, 2), (sent[3].id, 1)]
+        assert isinstance(second, GroupFeed)
+        await second.abandon()
+        came = await handle(first, 2)
+        assert [(each.message.id, each.attempt) for each in came] == [(sent[2].id, 3), (sent[3].id, 2)]
+
+
+async def test_what_waits_behind_a_retry_is_not_taken_with_what_is_before_it(redis_server: Server) -> None:
+    """The retry is in the middle of what was parked, and not due."""
+    url, clock = fresh(redis_server), VirtualClock()
+    async with opened(url, clock) as transport:
+        sent = [message(key="k") for _ in range(3)]
+        await send(transport, *sent)
+        first, second = await transport.open_feed(ORDERS), await transport.open_feed(ORDERS)
+        before, later = await take(first, 2)
+        await first.settle([(later, Retry(5.0))])
+        await first.settle([(before, RELEASE)])
+        assert ids(await handle(second, 1)) == [sent[0].id]
+        await clock.advance(4.0)
+        assert await _what_comes(second, 10) == []
+        await clock.advance(1.5)
+        assert ids(await handle(second, 2)) == [sent[1].id, sent[2].id]
+
+
+async def test_what_is_parked_costs_the_server_few_commands(redis_server: Server) -> None:
+    """It is parked, let out and taken many at a time: one by one it made a busy group several times as slow."""
+    url = fresh(redis_server)
+    async with opened(url) as transport, plain(url) as client:
+        await send(transport, *(message(key=f"k{number % 100}") for number in range(1000)))
+        first, second = await transport.open_feed(ORDERS), await transport.open_feed(ORDERS)
+        heads = await take(first, 100)
+        await client.config_resetstat()
+        assert await _what_comes(second, 1000) == []
+        (info,) = await transport.groups()
+        assert (info.in_flight, info.waiting) == (100, 900)
+        await first.settle([(delivery, ACCEPT) for delivery in heads])
+        parked = await take(second, 900)
+        await second.settle([(delivery, ACCEPT) for delivery in parked])
+        assert (await transport.groups())[0].lag == 0
+        stats = await client.info("commandstats")
+        assert sum(each["calls"] for each in stats.values()) < 450
+
+
 async def test_entries_that_somebody_deletes_are_counted_as_lost(redis_server: Server) -> None:
     """And everything else comes, though maybe twice: what was settled cannot be told from what was not."""
     url, clock = fresh(redis_server), VirtualClock()

@@ -21,7 +21,7 @@ local lease = {
   done = {},
 }
 local waiting, done = {}, {}
-if place.ordered then load_keys(place, keyed, 2, 3) end
+if place.ordered then load_keys(place, each_of(keyed, 2, 3)) end
 for i = 1, #keyed, 3 do
   if has_to_wait(place, keyed[i + 1], owner) then
     local entry = call('XRANGE', place.stream, keyed[i + 2], keyed[i + 2])[1]

@@ -67,6 +67,21 @@ local function call_with(list, command, key)
   end
 end
 
+-- Returns what a list has at every `step`th place from `first` on.
+local function each_of(list, first, step)
+  local found = {}
+  for i = first, #list, step do found[#found + 1] = list[i] end
+  return found
+end
+
+-- Tells what a hash has under each name of a list of any length; false: nothing.
+local function get_with(list, key, tell)
+  for first = 1, #list, 1000 do
+    local found = call('HMGET', key, unpack(list, first, math.min(first + 999, #list)))
+    for i, value in ipairs(found) do tell(list[first + i - 1], value) end
+  end
+end
+
 -- Returns the value of a field of a message.
 local function value_of(fields, name)
   for i = 1, #fields, 2 do

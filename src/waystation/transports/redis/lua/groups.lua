@@ -1,6 +1,8 @@
 -- ARGV: time. Returns {group, topic, ready, in flight, waiting, dead, id of the oldest unsettled entry or nothing} each,
 -- after the time.
 
+local FIRST = sortable('0-0') .. ':'
+
 local function older(oldest, id)
   if oldest == '' or sortable(id) < sortable(oldest) then return id end
   return oldest
@@ -25,6 +27,19 @@ local function first_open(place, lease)
   return entries[#entries] and entries[#entries][1]
 end
 
+-- Names are in the order of ids, but for those of dead letters that were put back, which go first.
+local function oldest_held(place)
+  local oldest, back = nil, ''
+  for _, name in ipairs(call('HKEYS', place.name .. ':held')) do
+    if name:sub(1, #FIRST) == FIRST then
+      back = older(back, id_in(name))
+    elseif not oldest or name < oldest then
+      oldest = name
+    end
+  end
+  return oldest and older(back, id_in(oldest)) or back ~= '' and back
+end
+
 local function about(place)
   look_at_time(place)
   save(place)
@@ -35,9 +50,9 @@ local function about(place)
     local id = lease.open > 0 and first_open(place, lease)
     if id then oldest = older(oldest, id) end
   end
-  local waiting = call('ZCARD', place.name .. ':due')
-  for _, text in ipairs(call('HVALS', place.name .. ':keys')) do waiting = waiting + read_key(text).parked end
-  for _, name in ipairs(call('HKEYS', place.name .. ':held')) do oldest = older(oldest, id_in(name)) end
+  local waiting = call('ZCARD', place.name .. ':due') + call('ZCARD', place.name .. ':behind')
+  local held = oldest_held(place)
+  if held then oldest = older(oldest, held) end
   local fresh = first_fresh(place)
   if fresh then oldest = older(oldest, fresh) end
   local behind = next_offset(place.topic) - place.offset - call('SCARD', place.name .. ':ahead')

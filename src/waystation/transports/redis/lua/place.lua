@@ -10,7 +10,7 @@
 --   :ready   zset   names, in the order of their entries: can be taken
 --   :due     zset   name -> when it will be ready
 --   :keys    hash   key -> how many of its messages are out, how many parked, and who has it
---   :behind:KEY  zset  names of parked messages: they wait until those before them are settled for good
+--   :behind  zset   keys and names of parked messages: they wait until those before them are settled for good
 --   :urgent  zset   ids of entries with a priority, the highest first
 --   :ahead   zset   ids of entries after the cursor that were taken already
 -- A held message's name begins with its place in the order and its entry's id: "0001700000000000-000…1:1700000000000-1:7".
@@ -24,7 +24,7 @@ local function open_place(group, topic)
   return {
     name = name, group = group, topic = topic, stream = stream_of(topic),
     cursor = found[1], offset = tonumber(found[2]), ordered = found[3] == '1',
-    keys = {}, changed = {}, rings = false,
+    keys = {}, changed = {}, free = {}, held = {}, noted = {}, rings = false,
   }
 end
 
@@ -32,151 +32,6 @@ local function move_cursor(place, cursor, offset)
   place.cursor, place.offset = cursor, offset
   call('HSET', place.name, 'cursor', cursor, 'offset', exact(offset))
 end
-
--- --- keys ---
-
-local function read_key(text)
-  local out, parked, owner = text:match('^(%d+) (%d+) (.*)$')
-  return { out = tonumber(out), parked = tonumber(parked), owner = owner }
-end
-
-local function load_key(place, key)
-  local found = place.keys[key]
-  if found == nil then
-    local text = call('HGET', place.name .. ':keys', key)
-    found = text and read_key(text) or false
-    place.keys[key] = found
-  end
-  return found
-end
-
--- Loads the keys in a list that has one at every `step`th place from `first` on, together: one by one they cost the server
--- more than the rest of a message.
-local function load_keys(place, list, first, step)
-  local missing = {}
-  for i = first, #list, step do
-    local key = list[i]
-    if place.keys[key] == nil then
-      place.keys[key] = false
-      missing[#missing + 1] = key
-    end
-  end
-  for from = 1, #missing, 1000 do
-    local texts = call('HMGET', place.name .. ':keys', unpack(missing, from, math.min(from + 999, #missing)))
-    for i, text in ipairs(texts) do
-      if text then place.keys[missing[from + i - 1]] = read_key(text) end
-    end
-  end
-end
-
-local function load_keys_of(place, entries)
-  local keys = {}
-  for _, entry in ipairs(entries) do keys[#keys + 1] = key_of(entry[2]) end
-  load_keys(place, keys, 1, 1)
-end
-
-local function change_key(place, key, state)
-  place.keys[key] = state
-  place.changed[key] = true
-end
-
--- Writes what has changed of keys, and wakes members. To be called once, at the end.
-local function save(place)
-  local written, gone = {}, {}
-  for key in pairs(place.changed) do
-    local state = place.keys[key]
-    if state then
-      written[#written + 1] = key
-      written[#written + 1] = state.out .. ' ' .. state.parked .. ' ' .. state.owner
-    else
-      gone[#gone + 1] = key
-    end
-  end
-  call_with(written, 'HSET', place.name .. ':keys')
-  call_with(gone, 'HDEL', place.name .. ':keys')
-  place.changed = {}
-  if place.rings then ring(place.topic, place.group) end
-end
-
--- --- held messages ---
-
-local IN_COMPANY, ALONE = 1, 2
-
-local function let_out(place, name, due)
-  if due > now then
-    call('ZADD', place.name .. ':due', exact(due), name)
-  else
-    call('ZADD', place.name .. ':ready', 0, name)
-  end
-  place.rings = true
-end
-
-local function let_out_first(place, key, state)
-  if state.parked == 0 then return change_key(place, key, false) end
-  local name = call('ZPOPMIN', place.name .. ':behind:' .. key)[1]
-  local held = cmsgpack.unpack(call('HGET', place.name .. ':held', name))
-  state.parked, state.out, state.owner = state.parked - 1, 1, ''
-  change_key(place, key, state)
-  let_out(place, name, held.due)
-end
-
--- held: attempts, due, stays (it was tried before, so that a seek does not drop it), suspect, key. A suspect's owner died,
--- once (IN_COMPANY: it is taken with others like it) or again since then (ALONE).
-local function enter(place, name, held)
-  call('HSET', place.name .. ':held', name, cmsgpack.pack(held))
-  if not held.key or not place.ordered then return let_out(place, name, held.due) end
-  local state = load_key(place, held.key) or { out = 0, parked = 0, owner = '' }
-  call('ZADD', place.name .. ':behind:' .. held.key, 0, name)
-  state.parked = state.parked + 1
-  change_key(place, held.key, state)
-  if state.out == 0 then let_out_first(place, held.key, state) end
-end
-
-local function hold(place, order, id, fields, held)
-  local number = call('HINCRBY', base .. 'counters', 'held', 1)
-  local name = order .. ':' .. id .. ':' .. string.format('%.0f', number)
-  call('HSET', place.name .. ':bodies', name, cmsgpack.pack(fields))
-  enter(place, name, held)
-  return name
-end
-
-local function hold_entry(place, id, fields, attempts, due, suspect)
-  hold(place, sortable(id), id, fields, {
-    attempts = attempts, due = due, stays = attempts > 0, suspect = suspect, key = key_of(fields),
-  })
-end
-
--- One message of a key is settled: after the last one that is out, the first parked one is let out.
-local function leave(place, key)
-  if not key or not place.ordered then return end
-  local state = load_key(place, key)
-  if not state then return end
-  state.out = state.out - 1
-  change_key(place, key, state)
-  if state.out <= 0 then let_out_first(place, key, state) end
-end
-
--- Makes a key busy with one more message of this owner's, or says that the message has to wait.
-local function has_to_wait(place, key, owner)
-  if not key or not place.ordered then return false end
-  local known = load_key(place, key)
-  if not known then
-    change_key(place, key, { out = 1, parked = 0, owner = owner })
-  elseif known.owner == owner and known.parked == 0 then
-    known.out = known.out + 1
-    change_key(place, key, known)
-  else
-    return true
-  end
-  return false
-end
-
-local function drop_held(place, name)
-  call('HDEL', place.name .. ':held', name)
-  call('HDEL', place.name .. ':bodies', name)
-end
-
-local function id_in(name) return name:match('^[^:]*:([^:]*):') end
 
 -- --- leases ---
 
@@ -240,12 +95,12 @@ local function end_lease(place, number, died)
   call('ZREM', place.name .. ':ends', number)
   if lease.held > 0 then
     local names = call('SMEMBERS', place.name .. ':let:' .. number)
-    table.sort(names)
     call('DEL', place.name .. ':let:' .. number)
+    load_all(place, names)
     for _, name in ipairs(names) do
-      local held = cmsgpack.unpack(call('HGET', place.name .. ':held', name))
+      local held = place.held[name]
       -- An attempt in company may have been cut short by another message: alone it is the same one.
-      if not died or held.suspect == IN_COMPANY then held.attempts = held.attempts - 1 end
+      if died and held.suspect ~= IN_COMPANY then held.attempts = held.attempts + 1 end
       if died then held.suspect = held.suspect and ALONE or IN_COMPANY end
       held.due = now
       held.stays = held.stays or held.attempts > 0
@@ -260,6 +115,7 @@ local function end_lease(place, number, died)
       call('HINCRBY', base .. 'counters', 'lost', lease.count - #entries)
       done = {}
     end
+    if place.ordered then load_keys_of(place, entries) end
     for index, entry in ipairs(entries) do
       if not done[index - 1] then
         hold_entry(place, entry[1], entry[2], died and 1 or 0, now, died and IN_COMPANY)
@@ -277,11 +133,15 @@ local function look_at_time(place)
   for _, number in ipairs(call('ZRANGEBYSCORE', place.name .. ':ends', '-inf', exact(now), 'LIMIT', 0, 16)) do
     end_lease(place, number, true)
   end
+  write_held(place)
   local due = call('ZRANGEBYSCORE', place.name .. ':due', '-inf', exact(now), 'LIMIT', 0, 1000)
   if #due == 0 then return end
-  for _, name in ipairs(due) do call('ZADD', place.name .. ':ready', 0, name) end
-  call_with(due, 'ZREM', place.name .. ':due')
+  for _, name in ipairs(due) do
+    note(place, ':due', name, false)
+    note(place, ':ready', name, 0)
+  end
   place.rings = true
+  write_held(place)
 end
 
 local function first_score(key)
@@ -349,13 +209,12 @@ local function ensure_topic(topic)
 end
 
 local place_parts = {
-  ':leases', ':ends', ':held', ':bodies', ':ready', ':due', ':keys', ':urgent', ':ahead',
+  ':leases', ':ends', ':held', ':bodies', ':ready', ':due', ':keys', ':behind', ':urgent', ':ahead',
 }
 
 -- Forgets all that a place holds.
 local function clear(place)
-  for _, key in ipairs(call('HKEYS', place.name .. ':keys')) do call('DEL', place.name .. ':behind:' .. key) end
   for _, number in ipairs(call('HKEYS', place.name .. ':leases')) do call('DEL', place.name .. ':let:' .. number) end
   for _, part in ipairs(place_parts) do call('DEL', place.name .. part) end
-  place.keys, place.changed = {}, {}
+  place.keys, place.changed, place.free, place.held, place.noted = {}, {}, {}, {}, {}
 end

@@ -30,6 +30,7 @@ end
 local function go(place, cursor, offset)
   local names = {}
   for _, number in ipairs(call('HKEYS', place.name .. ':leases')) do end_lease(place, number, false) end
+  save(place)
   local _, _, _, stay = count_owed(place, sortable(cursor))
   for _, name in ipairs(stay) do
     names[#names + 1] = {
@@ -39,7 +40,7 @@ local function go(place, cursor, offset)
   move_cursor(place, cursor, offset)
   find_urgent(place)
   for _, each in ipairs(names) do
-    call('HSET', place.name .. ':bodies', each[1], each[3])
+    note(place, ':bodies', each[1], each[3])
     enter(place, each[1], each[2])
   end
   place.rings = true

@@ -42,10 +42,9 @@ local function close_fresh(place, outcome)
   leave(place, key_of(fields))
 end
 
-local function close_held(place, number, outcome)
+local function close_held(place, outcome)
   local kind, _, name, attempt, delay, reason, detail = unpack(outcome)
-  if call('SREM', place.name .. ':let:' .. number, name) == 0 then return 0 end
-  local held = cmsgpack.unpack(call('HGET', place.name .. ':held', name))
+  local held = place.held[name]
   if kind == 1 then
     held.attempts, held.due, held.stays, held.suspect = attempt, now + delay, true, false
     enter(place, name, held)
@@ -61,7 +60,28 @@ local function close_held(place, number, outcome)
     drop_held(place, name)
   end
   leave(place, held.key)
-  return 1
+end
+
+-- Settles held messages, as far as they are the lease's; returns how many are.
+local function settle_held(place, number, outcomes)
+  local part, names, count = ':let:' .. number, {}, 0
+  local whose = place.name .. part
+  for first = 1, #outcomes, 1000 do
+    local asked = {}
+    for i = first, math.min(first + 999, #outcomes) do asked[#asked + 1] = outcomes[i][3] end
+    for i, is_member in ipairs(call('SMISMEMBER', whose, unpack(asked))) do
+      if is_member == 1 then names[#names + 1] = asked[i] else outcomes[first + i - 1] = false end
+    end
+  end
+  load_all(place, names)
+  for _, outcome in ipairs(outcomes) do
+    if outcome then
+      note(place, part, outcome[3], false)
+      close_held(place, outcome)
+      count = count + 1
+    end
+  end
+  return count
 end
 
 local function settle_fresh(place, lease, accepted, keyed, others)
@@ -74,7 +94,7 @@ local function settle_fresh(place, lease, accepted, keyed, others)
   for i = 1, #accepted, 2 do
     for index = accepted[i], accepted[i + 1] do done[index] = true end
   end
-  if place.ordered then load_keys(place, keyed, 2, 2) end
+  if place.ordered then load_keys(place, each_of(keyed, 2, 2)) end
   for i = 1, #keyed, 2 do
     if not done[keyed[i]] then
       done[keyed[i]] = true
@@ -99,12 +119,12 @@ for i, settled in ipairs(cmsgpack.unpack(ARGV[4])) do
     lost[#lost + 1] = i - 1
   else
     if lease.open > 0 then settle_fresh(place, lease, accepted, keyed, others) end
-    for _, name in ipairs(held) do
-      lease.held = lease.held - close_held(place, number, { 0, -1, name, 0, 0, '', '' })
-    end
+    local outcomes = {}
+    for _, name in ipairs(held) do outcomes[#outcomes + 1] = { 0, -1, name } end
     for _, outcome in ipairs(others) do
-      if outcome[2] < 0 then lease.held = lease.held - close_held(place, number, outcome) end
+      if outcome[2] < 0 then outcomes[#outcomes + 1] = outcome end
     end
+    lease.held = lease.held - settle_held(place, number, outcomes)
     write_lease(place, number, lease)
   end
 end

@@ -17,43 +17,94 @@ local state = ''
 
 local function weigh(fields) bytes_room = bytes_room - #fields[#fields] end
 
--- Chooses among what is ready: the names to take, what is known of each, and whether other messages may go with them. A suspect
--- may have killed who had it: it goes to somebody who has nothing else, with other suspects whose owner has died only once.
+local function largest_of(topic) return tonumber(call('HGET', base .. 'about:' .. topic, 'largest') or 0) end
+
+local function at_once(place)
+  local largest = largest_of(place.topic)
+  return largest == 0 and 200 or math.max(1, math.min(200, math.floor(bytes_room / largest)))
+end
+
+-- Chooses among what is ready: the names to take, and whether other messages may go with them. A suspect may have killed who
+-- had it: it goes to somebody who has nothing else, with other suspects whose owner has died only once.
 local function choose(place)
-  local names, known, company, alone = {}, {}, {}, {}
-  for _, name in ipairs(call('ZRANGE', place.name .. ':ready', 0, math.max(room, COMPANY_MAX) - 1)) do
-    local held = cmsgpack.unpack(call('HGET', place.name .. ':held', name))
-    known[name] = held
-    local kind = held.suspect == IN_COMPANY and company or held.suspect and alone or names
+  local names, company, alone = {}, {}, {}
+  local ready = call('ZRANGE', place.name .. ':ready', 0, math.max(room, COMPANY_MAX) - 1)
+  load_held(place, ready)
+  for _, name in ipairs(ready) do
+    local suspect = place.held[name].suspect
+    local kind = suspect == IN_COMPANY and company or suspect and alone or names
     kind[#kind + 1] = name
   end
-  if #company + #alone == 0 then return names, known, true end
+  if #company + #alone == 0 then return names, true end
   state = 'held'
-  if busy then return {}, known, false end
-  if #company > 1 then return company, known, false end
-  return { company[1] or alone[1] }, known, false
+  if busy then return {}, false end
+  if #company > 1 then return { unpack(company, 1, math.min(#company, COMPANY_MAX)) }, false end
+  local name = company[1] or alone[1]
+  place.held[name].suspect = ALONE
+  change_held(place, name, place.held[name])
+  return { name }, false
+end
+
+-- Takes held messages, as long as there is room, and calls `tell` with the name and key of each.
+local function take_names(place, names, taken, tell)
+  local first = 1
+  while first <= #names and room > 0 and bytes_room > 0 do
+    local last = math.min(#names, first + math.min(room, at_once(place)) - 1)
+    local bodies = call('HMGET', place.name .. ':bodies', unpack(names, first, last))
+    for i, body in ipairs(bodies) do
+      if bytes_room <= 0 then return end
+      local name, fields = names[first + i - 1], cmsgpack.unpack(body)
+      local held = place.held[name]
+      taken[#taken + 1] = { held.attempts + 1, name, fields }
+      weigh(fields)
+      room = room - 1
+      tell(name, place.ordered and held.key)
+    end
+    first = last + 1
+  end
+end
+
+-- Takes parked messages that come right behind those of their keys that were just taken. One at a time, everything that
+-- comes of a key would have to be parked from its first parked message on.
+local function take_parked(place, keys, taken)
+  local lines, all, free = {}, {}, {}
+  for _, key in ipairs(keys) do
+    if #all >= room then break end
+    if load_key(place, key).parked > 0 then
+      local line = first_parked(place, key, room - #all)
+      lines[#lines + 1] = line
+      for _, name in ipairs(line) do all[#all + 1] = name end
+    end
+  end
+  load_held(place, all)
+  for _, line in ipairs(lines) do
+    for _, name in ipairs(line) do
+      if place.held[name].due > now or place.held[name].suspect then break end
+      free[#free + 1] = name
+    end
+  end
+  take_names(place, free, taken, function(name, key)
+    local state = load_key(place, key)
+    state.out, state.parked = state.out + 1, state.parked - 1
+    change_key(place, key, state)
+    note_parked(place, key, name, false)
+  end)
 end
 
 -- Takes what is ready; says whether other messages may go with it.
 local function take_ready(place, taken)
-  local names, known, is_open = choose(place)
-  for i, name in ipairs(names) do
-    if room <= 0 or bytes_room <= 0 or (i > COMPANY_MAX and not is_open) then break end
-    local held = known[name]
-    call('ZREM', place.name .. ':ready', name)
-    held.attempts = held.attempts + 1
-    if #names == 1 and held.suspect then held.suspect = ALONE end
-    call('HSET', place.name .. ':held', name, cmsgpack.pack(held))
-    if held.key and place.ordered then
-      local key = load_key(place, held.key)
-      key.owner = owner
-      change_key(place, held.key, key)
-    end
-    local fields = cmsgpack.unpack(call('HGET', place.name .. ':bodies', name))
-    taken[#taken + 1] = { held.attempts, name, fields }
-    weigh(fields)
-    room = room - 1
-  end
+  local names, is_open = choose(place)
+  local keys = {}
+  load_all(place, names)
+  take_names(place, names, taken, function(name, key)
+    note(place, ':ready', name, false)
+    if not key then return end
+    local state = load_key(place, key)
+    state.owner = owner
+    change_key(place, key, state)
+    keys[#keys + 1] = key
+  end)
+  if is_open then take_parked(place, keys, taken) end
   return is_open and room > 0
 end
 
@@ -72,24 +123,14 @@ local function take_urgent(place, taken)
       if has_to_wait(place, key_of(fields), owner) then
         hold_entry(place, id, fields, 0, now, false)
       else
-        local number = call('HINCRBY', base .. 'counters', 'held', 1)
-        local name = sorted .. ':' .. id .. ':' .. string.format('%.0f', number)
-        call('HSET', place.name .. ':bodies', name, cmsgpack.pack(fields))
-        call('HSET', place.name .. ':held', name, cmsgpack.pack({
-          attempts = 1, due = now, stays = false, suspect = false, key = key_of(fields) }))
+        local name = name_held(place, sorted, id, fields)
+        change_held(place, name, { attempts = 0, due = now, stays = false, suspect = false, key = key_of(fields) })
         taken[#taken + 1] = { 1, name, fields }
         weigh(fields)
         room = room - 1
       end
     end
   end
-end
-
-local function largest_of(topic) return tonumber(call('HGET', base .. 'about:' .. topic, 'largest') or 0) end
-
-local function at_once(place)
-  local largest = largest_of(place.topic)
-  return largest == 0 and 200 or math.max(1, math.min(200, math.floor(bytes_room / largest)))
 end
 
 local function take_fresh(place, taken, indexes, lease)
@@ -135,10 +176,11 @@ local function take(place)
   lease.held = #held
   if #held + #fresh > 0 then
     local number = begin_lease(place, lease, lease_s)
-    for _, message in ipairs(held) do call('SADD', place.name .. ':let:' .. number, message[2]) end
+    for _, message in ipairs(held) do note(place, ':let:' .. number, message[2], true) end
     if #fresh == lease.count then indexes = {} end
     found = { place.topic, number, held, fresh, indexes, lease.last, largest_of(place.topic) }
   end
+  write(place, ':ready')
   place.rings = false -- whoever is woken finds it taken; what is left over, its taker comes back for
   if call('EXISTS', place.name .. ':ready') == 1 then ring(place.topic, group) end
   save(place)
