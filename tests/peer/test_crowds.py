@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import multiprocessing
 import resource
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 
 from tests.store.tier import TIER
-from waystation._core.delivery import ACCEPT, Receipt
+from waystation._core.delivery import ACCEPT, Delivery, Receipt
 from waystation._core.errors import Disconnected
-from waystation._core.limits import MESSAGE_BODY_BYTES_MAX
+from waystation._core.limits import LEASE_S, MESSAGE_BODY_BYTES_MAX
 from waystation._core.message import Message
-from waystation._core.ports import Subscription, Topology
+from waystation._core.ports import Feed, Subscription, Topology
 from waystation._peer.remote import RemoteTransport
 from waystation._peer.server import Policy
 from waystation._runtime.clock import SystemClock
@@ -37,7 +37,8 @@ MIB = 1 << 20
 #: Connections of a flood: as many as this process may have, up to 5,000.
 FLOOD = min(5000, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 500) // 2) if TIER != "pr" else 1500
 
-#: What an honest client may wait for an answer meanwhile, in seconds: 99 of 100 times (F-47).
+#: What an honest client may wait for an answer meanwhile, in seconds: 99 of 100 times (F-47). What it waits for a core
+#: that other programs have does not count.
 P99_S = 1.0
 
 #: What a crowd may take to start an interpreter and to connect, in seconds, while others want the same cores.
@@ -97,17 +98,29 @@ async def _connect(url: str, count: int, told: Connection, *, said: bytes) -> No
     await asyncio.Event().wait()
 
 
+def own_time() -> float:
+    """Return a time, in seconds, that stands still while this thread has work and no core: that is others' doing.
+
+    Where the system does not say how long that was, it is the event loop's time.
+    """
+    now = asyncio.get_running_loop().time()
+    try:
+        _, starved_ns, _ = Path("/proc/thread-self/schedstat").read_text().split()
+    except OSError:
+        return now
+    return now - int(starved_ns) / 1e9
+
+
 async def waits(remote: RemoteTransport, until_done: asyncio.Future[Any]) -> list[float]:
     """Ask again and again until something is done; return how long each answer took, sorted."""
-    clock = asyncio.get_running_loop().time
     took = []
     number = 0
     while not until_done.done() or number < 100:
         number += 1
-        began = clock()
+        began = own_time()
         (outcome,) = await remote.send([Message(f"m{number}", TOPIC, b"")])
         assert isinstance(outcome, Receipt), outcome
-        took.append(clock() - began)
+        took.append(own_time() - began)
         await asyncio.sleep(0.001)
     return sorted(took)
 
@@ -145,6 +158,21 @@ async def stored(tmp_path: Path, *, durable: bool) -> AsyncIterator[Stand]:
         yield stand
 
 
+@asynccontextmanager
+async def keeping(feed: Feed, held: Sequence[Delivery]) -> AsyncIterator[None]:
+    """Keep leases as a consumer does, however long something takes; one that cannot be kept fails the test."""
+
+    async def keep() -> None:
+        while True:
+            await asyncio.sleep(LEASE_S / 10)
+            await feed.extend(held)
+
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(keep())
+        yield
+        task.cancel()
+
+
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("durable", [False, True], ids=["memory", "sqlite"])
 async def test_bodies_of_the_maximum_size_pass_and_nobody_waits_for_them(
@@ -165,10 +193,9 @@ async def test_bodies_of_the_maximum_size_pass_and_nobody_waits_for_them(
         body = bytes(range(256)) * (MESSAGE_BODY_BYTES_MAX // 256)
         for number in range(2):
             sending = asyncio.ensure_future(sender.send([Message(f"l{number}", "large", body)]))
-            clock = asyncio.get_running_loop().time
-            began = clock()
+            began = own_time()
             await feed.extend(held)
-            kept_s = clock() - began
+            kept_s = own_time() - began
             took = await waits(other, sending)
             assert isinstance((await sending)[0], Receipt), await sending
             print(f"lease kept in {kept_s * 1000:.0f} ms, p99 {took[len(took) * 99 // 100] * 1000:.1f} ms")
@@ -176,10 +203,11 @@ async def test_bodies_of_the_maximum_size_pass_and_nobody_waits_for_them(
             assert took[len(took) * 99 // 100] < P99_S
         receiver = await other.open_feed(large)
         found: list[bool] = []
-        while len(found) < 2:
-            deliveries = await receiver.receive(4)
-            found += [delivery.message.body == body for delivery in deliveries]
-            await receiver.settle([(delivery, ACCEPT) for delivery in deliveries])
+        async with keeping(feed, held):
+            while len(found) < 2:
+                deliveries = await receiver.receive(4)
+                found += [delivery.message.body == body for delivery in deliveries]
+                await receiver.settle([(delivery, ACCEPT) for delivery in deliveries])
         assert found == [True, True]
         await feed.settle([(delivery, ACCEPT) for delivery in held])
 
