@@ -137,8 +137,10 @@ def test_after_two_crashes_each_is_alone() -> None:
     assert (first.index, first.attempt) == (0, 3)
     assert place.must_tell, "before it may kill once more"
     assert told(place).alone == (0, 3)
+    assert not place.has_something, "asking again and again would be in vain"
     assert place.take(ME, 9, 0.0) == []
     place.settle([(first, ACCEPT)], 0.0)
+    assert place.has_something
     (second,) = place.take(ME, 9, 0.0)
     place.settle([(second, DeadLetter("it kills"))], 0.0)
     assert place.take(ME, 9, 0.0)[0].index == 2

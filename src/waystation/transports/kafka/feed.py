@@ -63,8 +63,6 @@ class GroupFeed:
         while True:
             if self._closed:
                 raise Disconnected(f"the feed of group {self.group!r} on {self.pattern!r} was closed")
-            if self.member.trouble is not None:
-                raise self.member.trouble
             deliveries, places = self._take(limit)
             if places:
                 try:
@@ -76,8 +74,11 @@ class GroupFeed:
             if deliveries:
                 self._hand_out(deliveries)
                 return deliveries
-            if not self._has_something:
-                await self._bell.rung()
+            if self._has_something:
+                continue
+            if self.member.trouble is not None:
+                raise self.member.trouble
+            await self._bell.rung()
 
     def _hand_out(self, deliveries: Sequence[Delivery]) -> None:
         deadline = self._keeper.clock.monotonic() + LEASE_S
@@ -113,8 +114,7 @@ class GroupFeed:
             should_tell = should_tell or place.should_tell
             if len(taken) >= limit:
                 break
-        if taken:
-            self.member.room.taken()
+        self.member.room.taken()  # or held for later, or a seek has dropped it
         if should_tell:
             self.member.tell_soon()
         return taken, must_tell

@@ -146,8 +146,7 @@ class Place:
         suspected_below = suspects.below
         while fresh and len(deliveries) < limit and not suspects.alone_is_out:
             if self.cursor >= window_end or len(holding) >= HELD_MESSAGES_MAX:
-                self._spill()
-                return
+                break
             record = Record(fresh.popleft(), self.shared, self.spot)
             offset, key = record.offset, record.key
             self.fresh_bytes -= len(record.body)
@@ -168,6 +167,8 @@ class Place:
                 )
             )
             lease.open[offset] = record
+        if self._is_stuck:
+            self._spill()
 
     @property
     def must_tell(self) -> bool:
@@ -272,7 +273,7 @@ class Place:
         self.to_store.update((held, None) for held in self._holding.all if not held.has_record)
 
     def written(self, stored: Iterable[Held], buried: Iterable[Letter], erased: Iterable[Held]) -> None:
-        """Take in that the broker has these."""
+        """Take in that the broker has these; whoever waits for what that lets out is woken."""
         for held in stored:
             held.writing, held.stored = False, True
             self._done(held.offset)
@@ -280,6 +281,8 @@ class Place:
             self._erase(letter.offset, letter.held)
         for held in erased:
             held.stored = False
+        if stored and self.has_something:  # the window was full
+            self.wake()
 
     def mark(self, *, ahead: int = CLAIM_AHEAD_OFFSETS) -> Mark:
         """Return the mark of now.
@@ -351,8 +354,17 @@ class Place:
 
     @property
     def has_something(self) -> bool:
-        """Whether something can be taken, as far as can be said without taking it."""
-        return self.ready_to_serve and (bool(self.fresh) or self._holding.ready > 0)
+        """Whether taking now would bring something, or at least get further: never twice in a row in vain."""
+        if not self.ready_to_serve:
+            return False
+        return self._holding.ready > 0 or (
+            bool(self.fresh) and not self._suspects.alone_is_out and not self._is_stuck
+        )
+
+    @property
+    def _is_stuck(self) -> bool:
+        """Whether nothing fresh may go out before something earlier is settled, or has a record of its own."""
+        return len(self._holding) >= HELD_MESSAGES_MAX or self.cursor >= self._floor() + WINDOW_OFFSETS_MAX
 
     def wake(self) -> None:
         """Tell every receiver that there may be something to take."""

@@ -54,7 +54,7 @@ class _Commit:
 
 
 class Owner(Protocol):
-    """On whose behalf a poller polls. All but `start_of` is called on the event loop."""
+    """On whose behalf a poller polls. All but `start_of` is called on the event loop, and not after `stop`."""
 
     def start_of(self, spot: Spot) -> int:
         """Return where a group begins in a partition in which it has no place yet. Called in the poller's thread."""
@@ -157,7 +157,12 @@ class Poller:
     def _take(self, records: list[Any]) -> None:
         self._taken += 1
         self._has_room.set()
-        self._owner.arrived(records)
+        self._hear(self._owner.arrived, records)
+
+    def _hear(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Let the owner know, unless he has had enough of this poller: he may have another by now."""
+        if not self._is_leaving:
+            function(*arguments)
 
     def _wish(self, wish: Callable[[], object]) -> None:
         self._wishes.put(wish)
@@ -201,7 +206,7 @@ class Poller:
             consumer.close()
         except Exception as failed:  # noqa: BLE001 - as before
             error = error or failed
-        self._tell(self._owner.ended, error)
+        self._tell(self._hear, self._owner.ended, error)
 
     def _commit(self, wanted: list[Any], asked: Asked) -> None:
         try:
@@ -240,7 +245,7 @@ class Poller:
         given = [self._given(consumer, spot, marks.get(spot)) for spot in spots]
         partition = load().TopicPartition
         consumer.incremental_assign([partition(*each.spot, each.mark.floor) for each in given])
-        self._tell(self._owner.given, given)
+        self._tell(self._hear, self._owner.given, given)
 
     def _given(self, consumer: Any, spot: Spot, mark: Mark | None) -> Given:
         if mark is None:
@@ -274,12 +279,12 @@ class Poller:
             while (wish := self._wishes.get(timeout=HANDOVER_S + LEAVE_S)) is not None:
                 wish()
         except queue.Empty:
-            self._tell(self._owner.lost, spots)
+            self._tell(self._hear, self._owner.lost, spots)
         finally:
             self._is_waiting = False
 
     def _on_lost(self, consumer: Any, partitions: Sequence[Any]) -> None:
-        self._tell(self._owner.lost, _spots(partitions))
+        self._tell(self._hear, self._owner.lost, _spots(partitions))
         consumer.incremental_unassign(partitions)
 
     def _on_commit(self, error: Any, found: Sequence[Any]) -> None:
@@ -295,7 +300,7 @@ class Poller:
                 return
 
     def _on_error(self, error: Any) -> None:
-        self._tell(self._owner.arrived, [_Complaint(error)])
+        self._tell(self._hear, self._owner.arrived, [_Complaint(error)])
 
     def _tell(self, function: Callable[..., object], *arguments: Any) -> bool:
         try:

@@ -58,7 +58,9 @@ class Room:
 
     def taken(self) -> None:
         """Something was taken: let more arrive, if there is room."""
-        if self._patience is not None and all(place.is_hungry for place in self._places.values()):
+        if self._patience is not None and all(
+            place.is_hungry for spot, place in self._places.items() if spot not in self.paused
+        ):
             self._flow()
         for spot in [*self.paused]:
             place = self._places.get(spot)
@@ -67,12 +69,16 @@ class Room:
                 self.tap.resume(spot)
 
     def given(self, spot: Spot) -> None:
-        """A partition is ours anew, and arrives."""
-        self.paused.discard(spot)
+        """A partition is ours anew. The driver would go on pausing one that it had to pause before."""
+        if spot in self.paused:
+            self.paused.discard(spot)
+            if self.tap is not None:
+                self.tap.resume(spot)
 
     def close(self) -> None:
-        """Nothing arrives any more."""
+        """Nothing arrives any more by this tap; the next one has nothing paused."""
         self.tap = None
+        self.paused.clear()
         self._flow()
 
     def _pause(self) -> None:
