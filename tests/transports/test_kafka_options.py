@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.brokers import Server
 from tests.transports.kafka_stand import fresh, make, message, opened, prefix_of, produce
@@ -38,7 +39,7 @@ def test_a_url_says_where_and_as_whom() -> None:
 
 def test_tls_is_by_options(tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
-    file.write_text("")
+    trustme.CA().cert_pem.write_to_path(str(file))
     assert options("kafka://broker?tls=on").security == {"security.protocol": "ssl"}
     read = options(f"kafka://ann:x@broker?tls_ca={file}&sasl=plain")
     assert (read.security["security.protocol"], read.security["ssl.ca.location"]) == ("sasl_ssl", str(file))
@@ -67,7 +68,9 @@ def test_secrets_are_never_shown() -> None:
         ("kafka://localhost?protocol=new", "protocol='new'"),
         ("kafka://localhost?tls=yes", "tls='yes' must be 'on' or 'off'"),
         ("kafka://localhost?tls=off&tls_ca=x", "contradict"),
-        ("kafka://localhost?tls_ca=/no/such/file", "is no file"),
+        ("kafka://localhost?tls_ca=/no/such/file", "tls_ca='/no/such/file' cannot be read"),
+        ("kafka://localhost?tls_ca=/dev/null", "tls_ca='/dev/null' is not what it should be"),
+        ("kafka://localhost?tls_key=/no/such/file", "tls_key= needs its certificate"),
         ("kafka://localhost?sasl=plain", "needs a user"),
         ("kafka://a:b@localhost?sasl=gssapi", "sasl='gssapi' must be one of"),
         ("kafka://a:b@broker", "a secret is not sent to another machine without TLS"),
@@ -117,8 +120,7 @@ def test_the_newer_protocol_is_taken_if_it_misses_a_dead_member_soon() -> None:
 
 
 async def test_nobody_there_is_said_by_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("waystation.transports.kafka.broker.ASK_S", 1.0)
-    monkeypatch.setattr("waystation.transports.kafka.sender.ASK_S", 1.0)
+    monkeypatch.setattr("waystation.transports.kafka.doorstep.OPEN_S", (0.3, 0.7))
     (port,) = free_ports(1)
     transport = make(f"kafka://127.0.0.1:{port}")
     async with asyncio.timeout(10):

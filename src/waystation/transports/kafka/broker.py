@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from ..._core.delivery import Durability
 from ..._core.errors import Disconnected, Refused, TransportError
 from .commits import commit, committed
-from .driver import kafka_error, load, load_admin, name_of, translate
+from .doorstep import in_parts, refusal_of
+from .driver import Told, kafka_error, load, load_admin, name_of, translate
 from .limits import ASK_S, HAND_OVER_MESSAGES_MAX, RECORD_BYTES_MAX
 from .marks import Mark
 from .names import Names, Spot
@@ -70,14 +71,16 @@ class Broker:
         self._scouting = asyncio.Lock()
         self._making = asyncio.Lock()
         self._complaints: list[Any] = []
+        self._refusal: Refused | None = None  # set in a thread, read in another
 
     # --- coming and going ------------------------------------------------------------------------------------
 
-    async def open(self, beside: Callable[[], Awaitable[None]]) -> None:
+    async def open(self, beside: Callable[[Callable[[], Refused | None]], Awaitable[None]]) -> None:
         """Connect, and find out what there is.
 
         Args:
-            beside: What is to be done at the same time, and needs this only for its threads.
+            beside: What is to be done at the same time, and needs this only for its threads; it is told by what to ask
+                whether going on is in vain.
 
         Raises:
             Disconnected: Nobody answers in time.
@@ -88,14 +91,22 @@ class Broker:
         config = self.options.consumer(f"{self.names.prefix}waystation..scout")
         config |= {"error_cb": self._complaints.append, "fetch.wait.max.ms": 10}
         self._scout = driver.Consumer(config)
-        both = await asyncio.gather(self._look(), beside(), return_exceptions=True)
+        looking, joining = self._look(), beside(lambda: self._refusal)
+        both = await asyncio.gather(looking, joining, return_exceptions=True)
         for failure in both:
             if failure is not None:
                 raise failure
 
     async def _look(self) -> None:
-        await self.refresh()
+        self._learn_all(await self.call("the list of topics", self._first_list))
         await self._find_protocol()
+
+    def _first_list(self) -> Any:
+        return in_parts(self._list_within, self._find_refusal)
+
+    def _find_refusal(self) -> Refused | None:
+        self._refusal = refusal_of(self._complaints, self.options)
+        return self._refusal
 
     async def close(self) -> None:
         """Disconnect. May be called twice."""
@@ -136,7 +147,7 @@ class Broker:
 
     def _translated(self, error: BaseException, what: str) -> Exception:
         for complaint in self._complaints:
-            refused = translate(_Told(complaint), what, self.options.servers)
+            refused = translate(Told(complaint), what, self.options.servers)
             if isinstance(refused, Refused):
                 return refused
         return translate(error, what, self.options.servers)
@@ -145,22 +156,25 @@ class Broker:
 
     async def refresh(self) -> Mapping[str, TopicFacts]:
         """Ask which topics there are."""
-        found = await self.call("the list of topics", self._list)
+        self._learn_all(await self.call("the list of topics", self._list))
+        return self.known
+
+    def _learn_all(self, found: Any) -> None:
         self.brokers, self._some_broker = len(found.brokers), next(iter(found.brokers), 0)
         listed = {name: topic for name, topic in found.topics.items() if topic.error is None}
         for name in [name for name in self.known if name not in listed]:
             del self.known[name]
         for name, topic in listed.items():
             self._learn(name, topic)
-        return self.known
 
-    def _list(self, topic: str | None = None) -> Any:
+    def _list(self) -> Any:
+        return self._list_within(ASK_S)
+
+    def _list_within(self, patience_s: float) -> Any:
         scout = self._scout
         self._complaints.clear()
         try:
-            return (
-                scout.list_topics(timeout=ASK_S) if topic is None else scout.list_topics(topic, timeout=ASK_S)
-            )
+            return scout.list_topics(timeout=patience_s)
         except Exception:
             scout.poll(0)  # lets it complain
             raise
@@ -390,7 +404,3 @@ class Broker:
             return True
 
         return await self.call(f"removing group {group!r}", forget)
-
-
-class _Told(Exception):
-    """An error of the driver's that was told, not raised."""

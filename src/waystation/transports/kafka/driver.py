@@ -33,8 +33,11 @@ _HINTS = {
 
 #: A client is not let in; asking again does not help.
 _REFUSED = frozenset((
-    "_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED", "UNSUPPORTED_SASL_MECHANISM", "ILLEGAL_SASL_STATE", "_SSL",
+    "_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED", "UNSUPPORTED_SASL_MECHANISM", "ILLEGAL_SASL_STATE",
 ))  # fmt: skip
+
+#: What the driver adds to a certificate that it does not accept, in words of its own settings.
+_DRIVERS_ADVICE = ": broker certificate could not be verified"
 
 
 def load() -> Any:
@@ -65,9 +68,17 @@ def kafka_error(error: BaseException) -> Any:
 def sentence(error: Any) -> str:
     """Return what a driver's error says, and what to do about it if that is known."""
     name = name_of(error)
-    text = str(error.str()).removeprefix("Broker: ").removeprefix("Local: ")
+    text = str(error.str()).removeprefix("Broker: ").removeprefix("Local: ").partition(_DRIVERS_ADVICE)[0]
     hint = _HINTS.get(name)
+    if name == "_SSL" and is_refusal(error):
+        hint = "give the authority that signed the broker's certificate (tls_ca=FILE), and the address that is in it"
     return f"{text} ({name})" + (f": {hint}" if hint else "")
+
+
+def is_refusal(error: Any) -> bool:
+    """Say whether a client is not let in, by the driver's error. A connection that was cut while TLS began may be."""
+    name = name_of(error)
+    return name in _REFUSED or (name == "_SSL" and "certificate" in str(error.str()))
 
 
 def send_failure(error: Any, message_id: str) -> TransportError:
@@ -88,11 +99,11 @@ def translate(error: BaseException, what: str, place: str) -> TransportError | C
     if found is None:
         return TransportError(f"{what}: {type(error).__name__}: {error}")
     name = name_of(found)
-    if name in _REFUSED:
+    if is_refusal(found):
         return Refused(f"kafka://{place} does not let this program in: {sentence(found)}")
     if name.endswith("AUTHORIZATION_FAILED"):
         return Refused(f"{what}: {sentence(found)}")
-    if name in ("_TRANSPORT", "_ALL_BROKERS_DOWN", "_TIMED_OUT", "_RESOLVE", "BROKER_NOT_AVAILABLE"):
+    if name in ("_TRANSPORT", "_SSL", "_ALL_BROKERS_DOWN", "_TIMED_OUT", "_RESOLVE", "BROKER_NOT_AVAILABLE"):
         return Disconnected(f"kafka://{place} does not answer ({what}): {sentence(found)}")
     if name in (
         "INVALID_REPLICATION_FACTOR",
@@ -103,3 +114,7 @@ def translate(error: BaseException, what: str, place: str) -> TransportError | C
     ):
         return ConfigurationError(f"{what}: {sentence(found)}")
     return TransportError(f"{what}: {sentence(found)}")
+
+
+class Told(Exception):
+    """An error of the driver's that was told, not raised."""

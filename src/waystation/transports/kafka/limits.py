@@ -105,6 +105,17 @@ DISCOVERY_S: Final = 5.0
 #: How long a question to the broker may take, in seconds.
 ASK_S: Final = 10.0
 
+#: How long the list of topics is waited for when connecting, one time after the other, in seconds: `ASK_S` in all.
+#: After each it is found out whether waiting is in vain. The first is longer than connecting usually takes, the last
+#: one longer than an answer does.
+OPEN_S: Final = (1.0, 1.0, 2.0, 6.0)
+
+#: How long to wait for each word of a broker when it is found out why it turns this program away, in seconds.
+LOOK_S: Final = 1.0
+
+#: Brokers of a URL that are asked for it.
+LOOK_BROKERS_MAX: Final = 3
+
 #: Records in the producer's queue, all batches on their way together.
 PRODUCER_MESSAGES_MAX: Final = 100_000
 

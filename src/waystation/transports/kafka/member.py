@@ -12,7 +12,7 @@ from ..._core.delivery import Retry
 from ..._core.errors import Refused, TransportError
 from ..._core.ports import Clock
 from .broker import Broker
-from .driver import name_of, translate
+from .driver import Told, name_of, translate
 from .limits import HANDOVER_S, POLL_S, SETTLE_IN_S, TELL_AGAIN_S
 from .names import Spot
 from .place import Place
@@ -138,15 +138,17 @@ class Member:
                     touched[spot] = place
             if place is not None:
                 place.add(raw)
-        if touched and self._is_cut:
-            self._is_cut = False
-            _log.info("group %s: the broker is there again", self.group)
+        if touched:
+            self.trouble = None
+            if self._is_cut:
+                self._is_cut = False
+                _log.info("group %s: the broker is there again", self.group)
         self.room.arrived(touched.values())
         for place in touched.values():
             place.wake()
 
     def _complained(self, error: Any) -> None:
-        failure = translate(_Told(error), f"group {self.group!r}", self._broker.options.servers)
+        failure = translate(Told(error), f"group {self.group!r}", self._broker.options.servers)
         if name_of(error) == "_ALL_BROKERS_DOWN" and not self._is_cut:
             self._is_cut = True
             _log.warning("group %s: %s", self.group, failure)
@@ -269,7 +271,3 @@ class Member:
             if place.to_store:
                 self.tell_soon()
         return first
-
-
-class _Told(Exception):
-    """An error of the driver's that was told, not raised."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
+import ssl
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
 from ..._core.errors import ConfigurationError
 from ..._core.limits import BATCH_MESSAGES_MAX, SEND_TIMEOUT_S
 from ..._core.url import TransportURL
-from ..._secrecy import TLS_FILES, check_secret_is_covered, is_loopback, tls_wish
+from ..._secrecy import check_secret_is_covered, client_context, is_loopback, tls_wish
 from .limits import (
     FETCH_AGAIN_MS,
     FETCH_BYTES_MAX,
@@ -38,13 +38,30 @@ _PORT: Final = 9092
 Config = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """How this program comes to a broker.
+
+    Attributes:
+        tls: By this; None: in plain text.
+        has_paper: Whether it shows a certificate.
+        has_password: Whether it says who it is.
+    """
+
+    tls: ssl.SSLContext | None
+    has_paper: bool
+    has_password: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """What a URL says.
 
     Attributes:
         servers: As the driver wants them: `host:port,host:port`.
+        addresses: The same, in parts.
         security: The driver's settings for TLS and SASL; secrets are in it.
+        caller: The same without secrets.
         prefix: What the names of our topics and groups begin with on the broker.
         partitions: Of the topics that are made.
         replication: How many brokers keep each; -1: as the broker's default says.
@@ -54,7 +71,9 @@ class Options:
     """
 
     servers: str
+    addresses: tuple[tuple[str, int], ...]
     security: Config = field(repr=False)
+    caller: Caller
     prefix: str = ""
     partitions: int = PARTITIONS_COUNT
     replication: int = -1
@@ -153,9 +172,13 @@ def read_options(url: TransportURL) -> Options:
     protocol = url.options.get("protocol")
     if protocol not in (None, "consumer", "classic"):
         raise ConfigurationError(f"protocol={protocol!r} must be 'consumer' or 'classic'")
+    tls = client_context(url) if tls_wish(url) else None
+    security = _security(url, tls, local=all(is_loopback(host) for host, _ in servers))
     return Options(
         servers=",".join(f"{host}:{port}" for host, port in servers),
-        security=_security(url, local=all(is_loopback(host) for host, _ in servers)),
+        addresses=tuple(servers),
+        security=security,
+        caller=Caller(tls, "tls_cert" in url.options, "sasl.username" in security),
         prefix=prefix,
         partitions=_count(url, "partitions", PARTITIONS_COUNT, PARTITIONS_COUNT_MAX),
         replication=_count(url, "replication", -1, 32),
@@ -183,33 +206,30 @@ def _count(url: TransportURL, name: str, default: int, most: int) -> int:
     return int(text)
 
 
-def _security(url: TransportURL, *, local: bool) -> Config:
-    """Return the driver's settings for TLS and SASL. With TLS, chain and host are always verified."""
+def _security(url: TransportURL, tls: ssl.SSLContext | None, *, local: bool) -> Config:
+    """Return the driver's settings for TLS and SASL. With TLS, chain and host are always verified.
+
+    The files were read for `tls` once: what is wrong with them was said.
+    """
     options = url.options
-    files = {name: options[name] for name in TLS_FILES if name in options}
-    tls = bool(tls_wish(url))
     user = url.parts.netloc.rpartition("@")[0]
-    check_secret_is_covered(url, encrypted=tls or not user, local=local, how="tls=on")
+    check_secret_is_covered(url, encrypted=tls is not None or not user, local=local, how="tls=on")
     config: Config = {}
-    for name, setting in (
-        ("tls_ca", "ssl.ca.location"),
-        ("tls_cert", "ssl.certificate.location"),
-        ("tls_key", "ssl.key.location"),
-    ):
-        if name in files:
-            if not Path(files[name]).is_file():
-                raise ConfigurationError(f"{name}={files[name]!r} is no file")
-            config[setting] = files[name]
+    if "tls_ca" in options:
+        config["ssl.ca.location"] = options["tls_ca"]
+    if "tls_cert" in options:
+        config["ssl.certificate.location"] = options["tls_cert"]
+        config["ssl.key.location"] = options.get("tls_key", options["tls_cert"])  # one file may have both
     if not user:
         if "sasl" in options:
             raise ConfigurationError("sasl= needs a user: kafka://user:password@host:9092")
-        return config | ({"security.protocol": "ssl"} if tls else {})
+        return config | ({"security.protocol": "ssl"} if tls is not None else {})
     name, _, password = user.partition(":")
     mechanism = options.get("sasl", "SCRAM-SHA-512").upper()
     if mechanism not in _MECHANISMS:
         raise ConfigurationError(f"sasl={options['sasl']!r} must be one of {', '.join(_MECHANISMS)}")
     return config | {
-        "security.protocol": "sasl_ssl" if tls else "sasl_plaintext",
+        "security.protocol": "sasl_ssl" if tls is not None else "sasl_plaintext",
         "sasl.mechanism": mechanism,
         "sasl.username": unquote(name),
         "sasl.password": unquote(password),

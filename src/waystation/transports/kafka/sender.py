@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from ..._core.errors import Disconnected, TransportError
+from ..._core.errors import Disconnected, Refused, TransportError
+from .doorstep import in_parts
 from .driver import load
 from .limits import ASK_S, CONFIRMATIONS_S, LINGER_MESSAGES_MIN, LINGER_MS
 from .options import Options
@@ -104,14 +105,19 @@ class Sender:
         self._idle = asyncio.Event()
         self._is_closed = False
 
-    async def open(self) -> None:
+    async def open(self, refusal: Callable[[], Refused | None]) -> None:
         """Connect before the first record is there, for which that would take half a second.
 
+        Args:
+            refusal: Says why it is in vain, as soon as somebody knows.
+
         Raises:
-            TransportError: Nobody answers.
+            TransportError: Nobody answers, or it is in vain.
         """
         producer = self._producers[0.0] = self._make(0.0)
-        await self._in_thread(lambda: producer.list_topics(timeout=ASK_S))
+        await self._in_thread(
+            lambda: in_parts(lambda patience_s: producer.list_topics(timeout=patience_s), refusal)
+        )
 
     def _make(self, linger_ms: float) -> Any:
         return load().Producer(
