@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from .asking import ASKING
+from .brokers import BROKERS
 from .elsewhere import ELSEWHERE
 from .engine import ENGINE
 from .models import MODELS
 from .peer import PEER
 from .wire import WIRE
 
-MUTANTS = (*ENGINE, *ELSEWHERE, *WIRE, *PEER, *ASKING, *MODELS)
+MUTANTS = (*ENGINE, *ELSEWHERE, *WIRE, *PEER, *ASKING, *MODELS, *BROKERS)
 
 #: Known faults, and the names of the mutants that have them here.
 KNOWN: dict[str, tuple[str, ...]] = {
@@ -33,6 +34,11 @@ KNOWN: dict[str, tuple[str, ...]] = {
         "a row is not fenced",
         "a lease that was taken over can be kept",
         "memory: a lease that ended can still settle",
+        "redis: a lease that ended can still settle",
+        "nats: a process that was replaced writes over its successor",
+        "amqp: a lease that ended can still settle",
+        "kafka: a lease that ended can still settle",
+        "kafka: what a process writes that was replaced is believed",
     ),
     "attempt count in memory only": ("an attempt is not counted when it starts",),
     "nack resets the attempt": (
@@ -52,13 +58,31 @@ KNOWN: dict[str, tuple[str, ...]] = {
     "timeout told as a rejection": (
         "a send without an answer in time is told as a rejection",
         "a failed flush is told as a rejection",
+        "redis: a send without an answer is told as a rejection",
+        "nats: a send without an answer is told as a rejection",
+        "amqp: a send without an answer is told as a rejection",
+    ),
+    "copy to the dead letters without confirmation": (
+        "nats: a dead letter is not confirmed",
+        "amqp: a dead letter is not confirmed",
+        "kafka: a dead letter is not confirmed",
+    ),
+    "ack before the copy to the dead letters": (
+        "redis: a dead letter is settled and not copied",
+        "nats: a dead letter is settled before it is kept",
+        "amqp: a dead letter is settled before it is copied",
+        "kafka: a mark passes a dead letter before that is written",
+    ),
+    "MAXLEN trim with groups": (
+        "redis: entries are trimmed by their age alone",
+        "redis: entries are trimmed that one group of several has not read",
+        "redis: entries are trimmed that somebody holds",
+        "redis: entries are trimmed that a group of Redis's own has not acknowledged",
+        "nats: what one group of several has not settled is deleted",
     ),
 }
 
 #: Known faults that nothing here can have yet, and where they belong.
 ABSENT: dict[str, str] = {
-    "copy to the dead letters without confirmation": "brokers; here it is one transaction with the settlement",
-    "ack before the copy to the dead letters": "brokers; here it is one transaction with the settlement",
-    "MAXLEN trim with groups": "Redis; its like here: retention deletes what another group has not settled",
     "ROUTER_MANDATORY off": "ZeroMQ, where it is on; what it would drop, the numbers of a session find all the same",
 }

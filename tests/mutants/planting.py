@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,9 @@ SOURCE = ROOT / "src" / "waystation"
 
 #: How long the tests of one mutant may take, in seconds. With a fault a thread may wait for ever, and its process too.
 PATIENCE_S = 120.0
+
+#: How long they have then to end the servers that they have started, in seconds: RabbitMQ takes a few.
+ENDING_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +76,29 @@ def passes(
         RuntimeError: They could not be run.
     """
     quiet = ["-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-o", f"pythonpath={source} ."]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pytest", *quiet, *options, *tests],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(source)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", *quiet, *options, *tests],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(source)},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=patience_s,
-        )
+        said, _ = process.communicate(timeout=patience_s)
     except subprocess.TimeoutExpired:
+        end(process)
         return False
-    if done.returncode not in (0, 1):
-        raise RuntimeError(done.stdout + done.stderr)
-    return done.returncode == 0
+    if process.returncode not in (0, 1):
+        raise RuntimeError(said)
+    return process.returncode == 0
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """End tests that hang, and let them clear away first."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.communicate(timeout=ENDING_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()

@@ -81,6 +81,8 @@ async def standing(request: pytest.FixtureRequest, kind: str) -> AsyncIterator[S
             await transport.declare(Topology(subscriptions=(ORDERS,)))
             yield Stand(proxy, transport, there)
         finally:
+            proxy.swallows = set()
+            proxy.cut()
             await transport.close()
             await there.close()
 
