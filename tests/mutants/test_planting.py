@@ -75,7 +75,7 @@ def test_tests_that_hang_are_interrupted_and_clear_away(tmp_path: Path) -> None:
         "    threading.Event().wait()\n",
         encoding="utf-8",
     )
-    hanging = [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", tmp_path]
+    hanging = [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", str(tmp_path)]
     with subprocess.Popen(hanging, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert any("begun" in line for line in process.stdout)
