@@ -120,5 +120,10 @@ class Deal:
             found += await (owned[0].ready() if owned is not None else ready(channel, line.fresh, line.again))
         return found
 
+    async def arrived(self) -> None:
+        """Wait until what the server had taken out of the partitions' queues for this process by now is here."""
+        for partition in self._all():
+            await partition.arrived()
+
     def _all(self) -> list[Partition]:
         return [*(partition for partition, _ in self._owned.values()), *self._leaving]

@@ -35,6 +35,9 @@ class Ground:
             commands.Exchange.Declare(0, exchange, "topic", False, True, False, False, False, {})
             for exchange in (names.exchange, *names.slots)
         ]
+        exchanges.append(
+            commands.Exchange.Declare(0, names.call, "fanout", False, True, False, False, False, {})
+        )
         unread = {"x-message-ttl": UNREAD_S * 1000, "x-max-length": UNREAD_MESSAGES_MAX}
         queues = [_queue(commands, queue, ALONE) for queue in (names.registry, names.roster, names.later)]
         channel = await connection.channel()

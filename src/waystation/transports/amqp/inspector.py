@@ -1,11 +1,13 @@
 """Looking in, with what AMQP alone can tell.
 
-That is how many messages are ready in a queue, what the gate keeps in queues of its own, and what this process holds.
+That is how many messages are ready in a queue, what the gate keeps in queues of its own, and what processes say that
+they hold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from ..._core.delivery import Durability
 from ..._core.duration import Instant, unix_time
@@ -28,9 +30,37 @@ from .dead import info_of, letters, revived
 from .driver import Gone
 from .ground import drop_group
 from .groups import Group
+from .hands import Hand
 from .lines import ready
 from .together import Together
 from .works import Works
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A group as it is seen from here.
+
+    Attributes:
+        again: Its queue for what comes again.
+        others: How many other processes serve it.
+        oldest: When the oldest that clerk and process know of could first be delivered.
+    """
+
+    info: GroupInfo
+    again: str
+    others: int
+    oldest: list[float]
+
+    def with_hands(self, hands: Sequence[Hand], now: float) -> GroupInfo:
+        """Return it with what others hold."""
+        oldest = [*self.oldest, *(hand.oldest for hand in hands if hand.oldest is not None)]
+        return replace(
+            self.info,
+            ready=self.info.ready + sum(hand.ready for hand in hands),
+            in_flight=self.info.in_flight + sum(hand.in_flight for hand in hands),
+            waiting=self.info.waiting + sum(hand.waiting for hand in hands),
+            oldest_age_s=max(0.0, now - min(oldest)) if oldest else None,
+        )
 
 
 class Inspection(Works):
@@ -70,7 +100,7 @@ class Inspection(Works):
     async def groups(self) -> Sequence[GroupInfo]:
         """Return every group on every topic or pattern that it reads.
 
-        What other processes hold at present is in their hands, and not counted as `in_flight`.
+        What processes hold is asked of them; one that does not answer within a second is left out.
         """
         self.check_open()
         return await self.look_at_groups()
@@ -78,38 +108,48 @@ class Inspection(Works):
     async def _groups(self) -> Sequence[GroupInfo]:
         catalogue = await self.catalogue.read()
         held = await self.office.ask("count")
-        found = []
+        seen = []
         for entry in catalogue.groups.values():
             try:
-                found.append(await self.with_channel(self._info, entry, held))
+                seen.append(await self.with_channel(self._see, entry, held))
             except Gone:
                 continue  # who removes it has not yet written that down, or died before he could
-        return sorted(found, key=lambda info: (info.group, info.topic))
+        return sorted(await self._with_hands(seen), key=lambda info: (info.group, info.topic))
 
-    async def _info(self, channel: Channel, entry: GroupEntry, held: Answer) -> GroupInfo:
+    async def _see(self, channel: Channel, entry: GroupEntry, held: Answer) -> _Seen:
+        """Look at a group, as far as the server, the clerk and this process know it."""
         group = group_of(entry, self.names)
         member = self.serving.get((entry.name, entry.pattern))
         again = group.line().again
         waiting, in_flight = held.counts.get(again, 0), 0
         oldest = [held.oldest[again]] if again in held.oldest else []
+        consumers: int = (await channel.look(again)).consumer_count
         if member is None:
             count = await ready(channel, *(q for line in group.lines() for q in (line.fresh, line.again)))
         else:
+            consumers -= member.consumes
             count = await member.ready()
             waiting += member.place.waiting
             in_flight = member.place.in_flight
             here = member.place.oldest()
             oldest += [] if here is None else [here]
         dead = (await channel.look(group.line().dead)).message_count
-        return GroupInfo(
+        info = GroupInfo(
             group=entry.name,
             topic=entry.pattern,
             ready=count,
             in_flight=in_flight,
             waiting=waiting,
             dead=dead,
-            oldest_age_s=max(0.0, self.clock.time() - min(oldest)) if oldest else None,
+            oldest_age_s=None,
         )
+        return _Seen(info, again, consumers, oldest)
+
+    async def _with_hands(self, seen: Sequence[_Seen]) -> list[GroupInfo]:
+        """Add what others hold: asked after the queues were looked at, so that nothing is missed on its way."""
+        hands = await self.hands.ask({each.again: each.others for each in seen})
+        now = self.clock.time()
+        return [each.with_hands(hands.get(each.again, ()), now) for each in seen]
 
     async def browse(self, pattern: str, *, start: Start, limit: int) -> Sequence[tuple[int, Message]]:
         """Refuse: queues cannot be read without taking from their groups.
@@ -240,7 +280,8 @@ class Inspection(Works):
 
     async def _count_skipped(self, channel: Channel, entry: GroupEntry) -> SeekInfo:
         member = self.serving.get((entry.name, entry.pattern))
-        before = await self._info(channel, entry, await self.office.ask("count"))
+        seen = await self._see(channel, entry, await self.office.ask("count"))
+        (before,) = await self._with_hands([seen])
         lines = group_of(entry, self.names).lines()
         skipped = await ready(channel, *(line.fresh for line in lines))
         taken_back = 0

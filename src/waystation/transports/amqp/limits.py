@@ -67,5 +67,9 @@ SUSPECTS_MESSAGES_MAX: Final = 100
 #: How long those that follow wait for suspects that do not come back, since another process has them, in seconds.
 SUSPECTS_AWAY_S: Final = 1.0
 
+#: How long whoever looks into a group waits for those that serve it to say what they hold, in seconds: one that is busy
+#: answers between two handlers, and one that hangs must not make who looks hang.
+HANDS_S: Final = 1.0
+
 #: How often a member of a group looks whether it owns its share of the partitions, in seconds.
 DEAL_LOOK_S: Final = 0.5

@@ -378,5 +378,21 @@ class Member:
             found += await self._shared.ready()
             if self._deal is not None:
                 found += await self._deal.ready(self._shared.channel)
-        held_back = self.place.waiting - self.place.expected
-        return found + len(self.place.held) - self.place.in_flight - held_back
+        return found + self.place.ready
+
+    async def arrived(self) -> None:
+        """Wait until what the server had taken out of the group's queues for this process by now is here.
+
+        Raises:
+            Closed: A queue is gone, or the connection has ended.
+            TransportError: The connection has ended.
+            TimeoutError: There was no answer in time.
+        """
+        for part in (self._shared, self._deal):
+            if part is not None:
+                await part.arrived()
+
+    @property
+    def consumes(self) -> bool:
+        """Whether the server counts this process among those that consume from the group's queues."""
+        return self._shared is not None

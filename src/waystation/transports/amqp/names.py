@@ -21,6 +21,8 @@ class Names:
         self.unread = f"{prefix}:unread"
         #: What waits for its time.
         self.later = f"{prefix}:later"
+        #: Takes what is asked of all processes.
+        self.call = f"{prefix}:call"
         #: What there is: one document.
         self.registry = f"{prefix}:registry"
         #: Who is there: one document.

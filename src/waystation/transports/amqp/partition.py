@@ -120,6 +120,12 @@ class Partition:
         source = self._source
         return 0 if source is None else await ready(source.channel, self.line.fresh, self.line.again)
 
+    async def arrived(self) -> None:
+        """Wait until what the server had taken out of its queues for this process by now is here."""
+        if self._source is not None:
+            for queue in (self.line.fresh, self.line.again):
+                await self._source.channel.look(queue)
+
     def _is_busy(self) -> bool:
         """Whether something of it is with a handler, or about to be settled."""
         source = self._source

@@ -420,6 +420,11 @@ class Place:
         return sum(len(lease.open) for lease in self.leases)
 
     @property
+    def ready(self) -> int:
+        """Messages here that could be delivered now."""
+        return len(self.held) - self.in_flight - (self.waiting - self.expected)
+
+    @property
     def waiting(self) -> int:
         """Messages that wait for their time, or behind an earlier one of their key."""
         late = sum(1 for _, number in self._waiting if number in self.held)

@@ -94,6 +94,12 @@ class Shared:
                 found += await ready(source.channel, queue)
         return found
 
+    async def arrived(self) -> None:
+        """Wait until what the server had taken out of its queues for this process by now is here."""
+        for source, queue in ((self._fresh, self._line.fresh), (self._again, self._line.again)):
+            if source is not None:
+                await source.channel.look(queue, consumed=True)
+
     # --- arriving ----------------------------------------------------------------------------------------------
 
     def _came(self, arrival: Arrival) -> None:

@@ -85,7 +85,7 @@ class AmqpTransport(Inspection, Calendar, Roster):
         """
         self.make()
         self.look_at_groups = Together(self._groups)
-        await self.link.open(Ground(self.names), self.sender, self.clerk)
+        await self.link.open(Ground(self.names), self.sender, self.clerk, self.hands)
         self._is_open = True
 
     async def close(self) -> None:
@@ -105,6 +105,7 @@ class AmqpTransport(Inspection, Calendar, Roster):
             except (TransportError, Closed, TimeoutError):
                 pass  # it ends with the connection
         await self.noted()
+        await self.hands.close()
         await self.sender.close()
         await self.link.close()
 

@@ -14,6 +14,7 @@ from .catalogue import Catalogue, merged
 from .clerk import Clerk
 from .drawer import Drawer
 from .driver import Closed, trouble
+from .hands import Hands
 from .link import Link
 from .member import Member
 from .names import Names
@@ -48,6 +49,7 @@ class Works:
         self.roll = Drawer(names.roster, Roll, self.link, self.sender, empty=Roll, merge=merged_rolls)
         self.office = Office(names, self.link, self.sender)
         self.clerk = Clerk(names, self.clock, self.sender)
+        self.hands = Hands(names, self.sender, self.serving)
 
     async def send(self, messages: Sequence[Message], /) -> Sequence[SendOutcome]:
         """Send a batch, and wait for its outcomes. Cancelling leaves them unknown.
