@@ -58,7 +58,7 @@ def test_nothing_is_lost_on_the_way(message: Message) -> None:
 def test_a_run_knows_of_its_messages_what_they_say_themselves(message: Message) -> None:
     """Key, content type and expiry are found without reading the rest."""
     run = Entries("orders", {7: (b"1-0", entry_of(message))})
-    (delivery,) = run.deliveries("token")
+    (delivery,) = run.deliveries("token", {})
     assert delivery.message == message == run[7]
     assert (delivery.index, delivery.body, delivery.attempt) == (7, message.body, 1)
     assert (delivery.key, delivery.topic) == (message.key, "orders")
@@ -74,7 +74,7 @@ def test_an_entry_that_others_have_written_says_the_same_in_any_order(
     pairs.append((b"data", message.body))
     random.shuffle(pairs)
     run = Entries("orders", {0: (b"1-0", [part for pair in pairs for part in pair])})
-    (delivery,) = run.deliveries("token")
+    (delivery,) = run.deliveries("token", {})
     assert (delivery.message, delivery.key) == (message, message.key)
     assert (delivery.content_type, delivery.expires_at) == (message.content_type, message.expires_at)
 

@@ -5,7 +5,7 @@ An entry that somebody else has added is a message too. Its `data` is the body; 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, TypeAlias, overload
 
@@ -101,18 +101,19 @@ class Entries(MessageRun):
             return fields[1].decode(errors="replace")
         return self[index].key
 
-    def deliveries(self, token: object) -> list[Delivery]:
-        """Return first deliveries of all messages."""
+    def deliveries(self, token: object, attempts: Mapping[int, int]) -> list[Delivery]:
+        """Return deliveries of all messages: the first ones, but for those at some places."""
         found = []
         for place, (_, fields) in self._entries.items():
+            attempt = attempts.get(place, 1)
             layout = _layout(tuple(fields[::2]))
             if layout is None:
-                found.append(Delivery.of(self[place], 1, token, index=place))
+                found.append(Delivery.of(self[place], attempt, token, index=place))
                 continue
             content_at, expires_at = layout
             content_type = _short(fields[content_at]) if content_at else JSON
             expires = seconds(fields[expires_at].decode(errors="replace")) if expires_at else None
-            found.append(Delivery(self, place, fields[-1], content_type, 1, token, expires))
+            found.append(Delivery(self, place, fields[-1], content_type, attempt, token, expires))
         return found
 
 

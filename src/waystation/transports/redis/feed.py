@@ -18,7 +18,7 @@ from .ahead import Ahead
 from .ear import Ear
 from .entries import Entries, Entry
 from .held import Holdings, Settled, by_lease, leased, taken, token
-from .limits import TAKE_BYTES_MAX, TAKE_MESSAGES_MAX
+from .limits import LATER_S, TAKE_BYTES_MAX, TAKE_MESSAGES_MAX
 from .line import Lost, teller
 from .link import Link
 
@@ -139,17 +139,22 @@ class GroupFeed:
                 ahead.read(TAKE_MESSAGES_MAX, self._ask)
                 return
             if entries := ahead.next(limit):
-                self._claim(ahead, entries)
+                self._claim(ahead, entries, limit)
                 return
         self._take(limit)
 
     def _take(self, limit: int) -> None:
         """Take what there is, whatever it is."""
-        self._look = False
         self._turn += 1
+        self._link.begin("take", (*self._begin_asking(limit), b"%d" % self._turn), self._took)
+
+    def _begin_asking(self, limit: int) -> tuple[bytes, ...]:
+        """Return what every call that takes something begins with."""
+        self._look = False
         self._held.drop_ended()
-        self._begin_asking()
-        arguments = (
+        self._asked = self._loop.create_future()
+        self._asked_at = self._clock.monotonic()
+        return (
             self._group,
             self._owner,
             self._subscription.pattern.encode(),
@@ -157,18 +162,10 @@ class GroupFeed:
             _BYTES,
             _LEASE,
             b"1" if self._held else b"",
-            b"%d" % self._turn,
         )
-        self._link.begin("take", arguments, self._took)
 
-    def _begin_asking(self) -> None:
-        self._asked = self._loop.create_future()
-        self._asked_at = self._clock.monotonic()
-
-    def _claim(self, ahead: Ahead, entries: Sequence[Entry]) -> None:
-        """Take what was read ahead."""
-        self._look = False
-        self._begin_asking()
+    def _claim(self, ahead: Ahead, entries: Sequence[Entry], limit: int) -> None:
+        """Take what is ready, else what was read ahead."""
         fresh = dict(enumerate(entries))
         known = Entries(self._subscription.pattern, fresh)
         keyed = [
@@ -177,38 +174,35 @@ class GroupFeed:
             if (key := known.key_at(place)) is not None
             for part in (place, key, entry_id.decode())
         ]
-        arguments = (
-            self._group,
-            self._owner,
-            self._subscription.pattern.encode(),
-            ahead.cursor,
-            entries[-1][0],
-            b"%d" % len(entries),
-            _LEASE,
-            _pack(keyed),
-        )
+        arguments = (ahead.cursor, entries[-1][0], b"%d" % len(entries), _pack(keyed))
 
         def told(reply: Any) -> None:
             self._claimed(ahead, fresh, reply)
 
-        self._link.begin("claim", arguments, told)
+        self._link.begin("claim", (*self._begin_asking(limit), *arguments), told)
 
     def _claimed(self, ahead: Ahead, fresh: dict[int, Entry], reply: Any) -> None:
-        """Take in whether what was read is this feed's now."""
-        self._look = True
+        """Take in whether what was read is this feed's now, or what else it has taken."""
         if isinstance(reply, list):
-            number, waiting = reply
-            ahead.took(len(fresh))
+            number, waiting, held, state, cursor = reply
+            if held or state == b"more":
+                fresh = {}
+                ahead.go_to(cursor)
+            else:
+                ahead.took(len(fresh))
             for place in waiting:
                 del fresh[place]
-            if fresh:
-                self._held.add(*leased(self._subscription.pattern, number, fresh), self._asked_at)
+            if fresh or held:
+                self._held.add(*leased(self._subscription.pattern, number, fresh, held), self._asked_at)
+            self._look = state != b"later"
             if ahead.may_read:
                 ahead.read(TAKE_MESSAGES_MAX, self._ask)
-            reply = [b"", b""]
+            reply = [b"", state]
         elif not isinstance(reply, Exception):
             ahead.forget()
             reply = [b"", b"more"]
+        else:
+            self._look = True
         self._took(reply)
 
     def _took(self, reply: Any) -> None:
@@ -238,8 +232,10 @@ class GroupFeed:
                 self._ahead.follow(place[5], len(deliveries), place[6])
         if self._closed:
             return  # closing gives it back
+        if state == b"later":
+            self._wait(LATER_S)
         if self._held.ready:
-            self._look = state != b"held"
+            self._look = state not in (b"held", b"later")
             self._wanted = 0
             self._ring()
         elif state == b"gone":
@@ -247,7 +243,7 @@ class GroupFeed:
         elif state == b"more" or self._look:
             self._look = True
             self._ask()
-        else:
+        elif state != b"later":
             self._wait(float(due or IDLE_POLL_S))
 
     def _wait(self, due_s: float) -> None:

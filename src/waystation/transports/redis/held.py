@@ -10,7 +10,7 @@ from ..._core.admission import sequence_of
 from ..._core.delivery import Accept, DeadLetter, Delivery, Release, Retry, Settlement
 from ..._core.limits import LEASE_S, REASON_CHARS_MAX
 from ..._core.ports import Clock
-from .entries import Entries, entry_id_in, message_of
+from .entries import Entries, entry_id_in
 
 #: kind, place among the lease's entries or -1, id of the entry or name of what was held, attempt, delay, reason,
 #: detail.
@@ -136,15 +136,12 @@ def leased(
         fresh: Entries, by their places.
         held: Attempt, name and fields of messages that had been held.
     """
-    lease = Lease(topic, number, Entries(topic, fresh))
-    deliveries = []
-    for attempt, name, fields in held:
-        lease.names.append(name)
-        message = message_of(topic, entry_id_in(name), fields)
-        deliveries.append(Delivery.of(message, attempt, lease, index=-len(lease.names)))
-    deliveries += lease.entries.deliveries(lease)
-    lease.open.update(range(-len(held), 0), fresh)
-    return lease, deliveries
+    names = [name for _, name, _ in held]
+    entries = {-place: (entry_id_in(name), fields) for place, (_, name, fields) in enumerate(held, 1)}
+    attempts = {-place: attempt for place, (attempt, _, _) in enumerate(held, 1)}
+    lease = Lease(topic, number, Entries(topic, entries | fresh), names)
+    lease.open.update(entries, fresh)
+    return lease, lease.entries.deliveries(lease, attempts)
 
 
 class Settled:

@@ -24,6 +24,10 @@ TAKE_BYTES_MAX: Final = 8 * 1024 * 1024
 #: Messages that one call takes at most: a few milliseconds of the server, which does nothing else meanwhile.
 TAKE_MESSAGES_MAX: Final = 1000
 
+#: How long a feed that has something to do waits before it looks again where it had to park most of what it found, in
+#: seconds, unless it settles something or hears of something: short beside the time for which anybody minds to wait.
+LATER_S: Final = 0.05
+
 #: Replies that one call reads: enough that those of many requests come together.
 REPLIES_COUNT_MAX: Final = 256
 
@@ -52,3 +56,11 @@ BUSY_MESSAGES_COUNT: Final = 32
 
 #: Bodies larger than this are read one by one, in bytes, so that what is read ahead fits into memory.
 READ_AHEAD_BODY_BYTES_MAX: Final = 64 * 1024
+
+#: Share of a page's entries that a feed must have taken for the page not to be read in vain: to read an entry costs the
+#: server a fifth of what a script's reply with it costs, and its reader about as much again.
+READ_AHEAD_USED_SHARE_MIN: Final = 0.2
+
+#: Pages that were read in vain, one after the other, that still make a feed wait longer before it reads ahead again:
+#: after so many it takes 2 to this power calls first, so that what is thrown away costs little beside what they take.
+READ_AHEAD_MISSES_MAX: Final = 6

@@ -13,8 +13,8 @@ from typing import Final, NamedTuple
 #: What each script needs before it, in order. All begin with `common`.
 _NEEDS: Final = {
     "send": ("held", "place", "publish"),
-    "take": ("held", "place", "publish"),
-    "claim": ("held", "place", "publish"),
+    "take": ("held", "place", "publish", "taking"),
+    "claim": ("held", "place", "publish", "taking"),
     "settle": ("held", "place"),
     "extend": ("held", "place"),
     "release": ("held", "place"),

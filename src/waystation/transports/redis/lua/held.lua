@@ -40,9 +40,16 @@ end
 
 -- --- keys ---
 
+local keys_read = {} -- by their texts, of which there are few
+
 local function read_key(text)
-  local out, parked, owner = text:match('^(%d+) (%d+) (.*)$')
-  return { out = tonumber(out), parked = tonumber(parked), owner = owner }
+  local found = keys_read[text]
+  if not found then
+    local out, parked, owner = text:match('^(%d+) (%d+) (.*)$')
+    found = { tonumber(out), tonumber(parked), owner }
+    keys_read[text] = found
+  end
+  return { out = found[1], parked = found[2], owner = found[3] }
 end
 
 -- Loads what is known of keys into the place, together, as `load_held` does it for held messages.
