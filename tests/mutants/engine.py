@@ -101,7 +101,7 @@ FLUSHING = (
         "a receipt before the commit",
         "transports/sqlite/sender.py",
         "            try:\n                self._desk.commit()\n",
-        "            try:\n                self._desk._turn._get_loop().call_later(0.01, self._desk.commit)\n",
+        "            try:\n                self._desk._turn._get_loop().call_later(0.5, self._desk.commit)\n",
         (NAMES,),
     ),
     Mutant(
