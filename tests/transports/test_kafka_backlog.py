@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
 from tests.transports.kafka_stand import ORDERS, fresh, message, opened, produce, send, take, until
 from waystation._core.delivery import ACCEPT
 from waystation._servers.desk import Server
+from waystation.testing import VirtualClock
 from waystation.transports.kafka.limits import (
     BUFFER_MESSAGES_MAX,
+    COMMIT_S,
     HAND_OVER_MESSAGES_MAX,
     HAND_OVERS_MAX,
+    LEAVE_S,
     WINDOW_OFFSETS_MAX,
 )
 from waystation.transports.kafka.marks import Mark
@@ -120,3 +124,30 @@ async def test_a_full_partition_that_was_elsewhere_for_a_while_arrives_again(kaf
             deliveries += await feed.receive(HAND_OVER_MESSAGES_MAX)
             taken |= {each.message.id for each in deliveries}
             await feed.settle([(each, ACCEPT) for each in deliveries])
+
+
+@pytest.mark.timeout(60)
+async def test_while_records_arrive_one_at_a_time_settling_and_leaving_take_no_longer(
+    kafka_server: Server,
+) -> None:
+    clock = VirtualClock(time.time())  # which stands still: they arrive so until something is taken
+    url = fresh(kafka_server, "&partitions=1")
+    async with opened(url, clock) as transport:
+        name = transport._names.topic("orders")
+        await asyncio.to_thread(produce, kafka_server.url, name, *[{"value": b"{}"}] * _COUNT)
+        feed = await transport.open_feed(ORDERS)
+        member = transport._members["billing"]
+        await until(lambda: any(place.is_full for place in member.places.values()), "the partition is full")
+        (place,) = member.places.values()
+        before = place.next_offset
+        deliveries = await take(feed, 10)
+        async with asyncio.timeout(COMMIT_S):
+            await feed.settle([(each, ACCEPT) for each in deliveries])
+        await until(lambda: place.next_offset > before, "they do arrive")
+        assert not member.room.paused
+        async with asyncio.timeout(LEAVE_S):
+            await transport.close()
+    async with opened(url) as transport:
+        feed = await transport.open_feed(ORDERS)
+        (next_one,) = await take(feed, 1)
+        assert (next_one.index, next_one.attempt) == (10, 1)

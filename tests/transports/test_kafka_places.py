@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from waystation._core.delivery import ACCEPT, RELEASE, DeadLetter, Delivery, Retry
+import pytest
+
+from waystation._core.delivery import ACCEPT, RELEASE, DeadLetter, Delivery, Retry, Settlement
 from waystation._core.message import Message
 from waystation.testing import VirtualClock
 from waystation.transports.kafka.lease import Held
@@ -198,6 +200,31 @@ def test_a_window_that_is_full_lets_records_of_their_own_hold_what_holds_it_up()
     wishes = take_wishes(place)
     place.written(wishes.stores, (), ())
     assert place.mark().floor == place.cursor
+
+
+@pytest.mark.parametrize(
+    "outcome", [ACCEPT, Retry(60.0), DeadLetter("no")], ids=["accept", "retry", "give up"]
+)
+def test_what_waited_for_a_full_window_is_called_when_it_moves(outcome: Settlement) -> None:
+    calls: list[None] = []
+
+    class Caller(Member):
+        def wake(self) -> None:
+            calls.append(None)
+
+    place = place_with(WINDOW_OFFSETS_MAX + 5)
+    place.receivers.append(Caller())
+    slow, *rest = place.take(ME, WINDOW_OFFSETS_MAX + 5, 0.0)
+    assert len(rest) == WINDOW_OFFSETS_MAX - 1
+    place.settle([(each, ACCEPT) for each in rest], 0.0)
+    assert not place.has_something
+    assert place.take(ME, 9, 0.0) == []
+    place.settle([(slow, outcome)], 0.0)
+    wishes = take_wishes(place)
+    place.written(wishes.stores, wishes.letters, wishes.erases)
+    assert place.has_something
+    assert bool(calls) == (outcome is not ACCEPT), "who settles looks himself"
+    assert offsets(place.take(ME, 9, 0.0)) == [WINDOW_OFFSETS_MAX + each for each in range(5)]
 
 
 def test_a_key_waits_for_its_first_wherever_that_waits() -> None:

@@ -281,7 +281,7 @@ class Place:
             self._erase(letter.offset, letter.held)
         for held in erased:
             held.stored = False
-        if stored and self.has_something:  # the window was full
+        if (stored or buried) and self.has_something:  # the window may have been full
             self.wake()
 
     def mark(self, *, ahead: int = CLAIM_AHEAD_OFFSETS) -> Mark:
