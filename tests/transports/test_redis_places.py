@@ -209,6 +209,36 @@ async def test_what_is_parked_costs_the_server_few_commands(redis_server: Server
         assert sum(each["calls"] for each in stats.values()) < 450
 
 
+async def test_who_has_work_does_not_look_far_past_what_is_parked(redis_server: Server) -> None:
+    """It would park all that others have to settle first, ever more of it. Who has nothing else looks on."""
+    url = fresh(redis_server)
+    async with opened(url) as transport:
+        heads = [message(key=f"k{number}") for number in range(100)]
+        await send(transport, *heads, message())
+        behind = [message(key=f"k{number % 100}") for number in range(2000)]
+        await send(transport, *behind, message())
+        first, second = await transport.open_feed(ORDERS), await transport.open_feed(ORDERS)
+        taken = await take(first, 100)
+        (work,) = await take(second, 1)
+        assert await _what_comes(second, 1000) == []
+        (info,) = await transport.groups()
+        assert 0 < info.waiting < 1000
+        await second.settle([(work, ACCEPT)])
+        assert [delivery.key for delivery in await take(second, 1)] == [None]
+        (info,) = await transport.groups()
+        assert info.waiting == 2000
+        await first.settle([(delivery, ACCEPT) for delivery in taken])
+        came: list[str] = []
+        while len(came) < 2000:
+            parked = await first.receive(1000)
+            await first.settle([(delivery, ACCEPT) for delivery in parked])
+            came += ids(parked)
+        places = {each.id: place for place, each in enumerate(behind)}
+        for key in range(100):
+            of_key = [places[each] for each in came if places[each] % 100 == key]
+            assert of_key == list(range(key, 2000, 100))
+
+
 async def test_entries_that_somebody_deletes_are_counted_as_lost(redis_server: Server) -> None:
     """And everything else comes, though maybe twice: what was settled cannot be told from what was not."""
     url, clock = fresh(redis_server), VirtualClock()
