@@ -27,6 +27,7 @@ class Proxy:
         halved: Whether everything arrives in two pieces.
         swallows: Ways on which everything vanishes while the connection stays: a half-open connection has both.
         refuses: Whether connections are closed as soon as they are made.
+        deaf: How many of the next connections are made, and then swallow everything.
         passed: Bytes so far, by way.
         connections: How many there have been.
         cuts: How many cuts there have been.
@@ -38,6 +39,7 @@ class Proxy:
     halved: bool = False
     swallows: set[Way] = field(default_factory=set)
     refuses: bool = False
+    deaf: int = 0
     passed: dict[Way, int] = field(default_factory=lambda: {"up": 0, "down": 0})
     connections: int = 0
     cuts: int = 0
@@ -68,6 +70,7 @@ class _Pair:
         self.ends: dict[Way, _End] = {"up": _End(self, "up"), "down": _End(self, "down")}
         self.early: list[bytes] = []
         self.task: asyncio.Task[None] | None = None
+        self.is_deaf = False
 
     async def connect(self) -> None:
         try:
@@ -83,7 +86,7 @@ class _Pair:
 
     def pass_on(self, way: Way, data: bytes) -> None:
         proxy = self.proxy
-        if way in proxy.swallows:
+        if way in proxy.swallows or self.is_deaf:
             return
         allowed = proxy.allowed(way, len(data))
         for piece in _pieces(data if allowed < 0 else data[:allowed], halved=proxy.halved):
@@ -128,6 +131,9 @@ class _End(asyncio.Protocol):
             if proxy.refuses:
                 self.pair.cut()
                 return
+            if proxy.deaf:
+                proxy.deaf -= 1
+                self.pair.is_deaf = True
             self.pair.task = asyncio.get_running_loop().create_task(self.pair.connect())
         elif self.pair not in proxy._open:
             transport.close()

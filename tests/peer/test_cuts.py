@@ -15,6 +15,7 @@ from tests.store.tier import TIER
 from waystation._core.delivery import Receipt, SendOutcome
 from waystation._core.errors import SendUnconfirmed
 from waystation._core.inspection import Inspector
+from waystation._core.limits import WELCOME_BACK_S
 from waystation._core.message import Message
 from waystation._peer.remote import RemoteTransport
 from waystation._peer.server import Policy
@@ -124,6 +125,20 @@ async def test_what_is_swallowed_on_one_way_is_noticed_and_the_session_goes_on(w
             outcomes = await sending
         assert isinstance(outcomes[0], Receipt), outcomes
         assert await ids(stand) == ["before", "during"]
+
+
+async def test_a_greeting_that_is_lost_after_a_cut_does_not_cost_the_session() -> None:
+    """F-23: the client tries again while the server still knows it, and hears what became of what it had sent."""
+    async with at_proxy(Policy(resume_s=2 * WELCOME_BACK_S)) as (stand, proxy), client(proxy.url) as remote:
+        proxy.swallows = {"down"}  # the message arrives, the receipt does not
+        sending = asyncio.ensure_future(remote.send([Message("during", errand.TOPIC, b"")]))
+        await until(lambda: stored(stand), "it is stored")
+        proxy.swallows, proxy.deaf = set(), 1
+        proxy.cut()
+        outcomes = await sending
+        assert isinstance(outcomes[0], Receipt), outcomes
+        assert proxy.connections == 3
+        assert await ids(stand) == ["during"]
 
 
 async def test_a_server_that_vanishes_while_much_is_being_sent_is_noticed_too() -> None:

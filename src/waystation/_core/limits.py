@@ -331,6 +331,10 @@ CONNECT_TIMEOUT_S: Final = 10.0
 #: what the client held is given to others when it does not come back.
 RESUME_S: Final = 5.0
 
+#: How soon a server must have welcomed a client back at its first attempt, in seconds. A greeting that was lost on its
+#: way must not use up the time for which the session is kept; a server that is only slow gets `GREETING_S` after that.
+WELCOME_BACK_S: Final = 1.5
+
 #: Requests of one session that may wait for their answers.
 PEER_REQUESTS_MAX: Final = 1024
 
@@ -428,6 +432,7 @@ assert STREAM_REMINDER_S * 3 < STREAM_SILENCE_S, "a caller must survive two lost
 assert STREAM_AHEAD_BYTES_MAX <= BATCH_BYTES_MAX, "what is ahead may travel in one message"
 assert WHOLE_BYTES_MAX < PEER_ANSWERS_BYTES_MAX, "the largest answer there is must be possible"
 assert GREETING_BYTES_MAX < FRAME_BYTES_MAX < WHOLE_BYTES_MAX < SERVER_WHOLES_BYTES_MAX
+assert WELCOME_BACK_S * 2 < RESUME_S, "a client whose first greeting was lost comes back in time"
 assert RESUME_S < LEASE_S - LEASE_RENEWAL_S, "what a client held when it was cut off is still its own"
 assert LAST_SETTLEMENTS_S < KILL_GRACE_S
 assert DRAIN_S + KILL_GRACE_S < 30, "Kubernetes kills after 30 s"

@@ -33,6 +33,7 @@ from .._core.limits import (
     RECONNECT_DELAY_S_MAX,
     RECONNECT_FIRST_DELAY_S,
     SEND_TIMEOUT_S,
+    WELCOME_BACK_S,
 )
 from .._core.message import Message
 from .._wire.failures import error_of
@@ -346,31 +347,33 @@ class Link(Listener):
     async def _connect(self, *, first: bool) -> None:
         """Dial until somebody welcomes this client."""
         delay_s = RECONNECT_FIRST_DELAY_S
+        patience_s = GREETING_S if first else WELCOME_BACK_S
         while True:
             try:
-                await self._greet()
+                await self._greet(patience_s)
             except Refused:
                 raise
             except (Disconnected, ProtocolError) as error:
                 self._trouble = str(error)
             else:
                 return
+            patience_s = GREETING_S
             await asyncio.sleep(_jittered(delay_s))
             delay_s = min(delay_s * 2, RECONNECT_DELAY_S_MAX if not first else 1.0)
 
-    async def _greet(self) -> None:
-        """Dial once, and be welcomed."""
+    async def _greet(self, patience_s: float) -> None:
+        """Dial once, and be welcomed within a time."""
         greeting: asyncio.Future[None] = self._loop.create_future()
         self._greeting = greeting
         line: Line | None = None
         try:
-            async with asyncio.timeout(GREETING_S):
+            async with asyncio.timeout(patience_s):
                 line = await self._dial(lambda: Line(Role.CLIENT, self))
                 line.say(self._hello())
                 await greeting
         except TimeoutError:
             if line is None or line is not self._line:  # else welcome came in the very last moment
-                raise Disconnected(f"nobody said welcome within {GREETING_S:g} s") from None
+                raise Disconnected(f"nobody said welcome within {patience_s:g} s") from None
         finally:
             self._greeting = None
             if line is not None and line is not self._line:
