@@ -120,7 +120,8 @@ def test_the_newer_protocol_is_taken_if_it_misses_a_dead_member_soon() -> None:
 
 
 async def test_nobody_there_is_said_by_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("waystation.transports.kafka.doorstep.OPEN_S", (0.3, 0.7))
+    monkeypatch.setattr("waystation.transports.kafka.doorstep.OPEN_S", (0.3,))
+    monkeypatch.setattr("waystation.transports.kafka.doorstep.ASK_S", 1.0)
     (port,) = free_ports(1)
     transport = make(f"kafka://127.0.0.1:{port}")
     async with asyncio.timeout(10):

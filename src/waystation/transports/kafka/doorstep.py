@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 from ..._core.errors import Refused
 from .driver import Told, kafka_error, translate
-from .limits import LOOK_BROKERS_MAX, LOOK_S, OPEN_S
+from .limits import ASK_S, LOOK_BROKERS_MAX, LOOK_S, OPEN_S
 from .options import Caller, Options
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ _ADVICE: Final = {
 
 
 def in_parts(ask: Callable[[float], T], refusal: Callable[[], Refused | None]) -> T:
-    """Ask when connecting, for `ASK_S` in all; give up between two parts if going on is in vain. Blocks.
+    """Ask when connecting, for `ASK_S` in all; give up after a part if going on is in vain. Blocks.
 
     Args:
         ask: Asks, and waits so many seconds.
@@ -50,7 +50,7 @@ def in_parts(ask: Callable[[float], T], refusal: Callable[[], Refused | None]) -
         Refused: It is.
         Exception: What was raised last.
     """
-    for patience_s in OPEN_S[:-1]:
+    for patience_s in OPEN_S:
         try:
             return ask(patience_s)
         except Exception as error:
@@ -58,7 +58,7 @@ def in_parts(ask: Callable[[float], T], refusal: Callable[[], Refused | None]) -
                 raise
             if (refused := refusal()) is not None:
                 raise refused from error
-    return ask(OPEN_S[-1])
+    return ask(ASK_S - sum(OPEN_S))
 
 
 def refusal_of(complaints: Iterable[Any], options: Options) -> Refused | None:
@@ -71,16 +71,19 @@ def refusal_of(complaints: Iterable[Any], options: Options) -> Refused | None:
     certain = next((each for each in told if isinstance(each, Refused)), None)
     if certain is not None and options.caller.tls is None:
         return certain
-    seen = [why_turned_away(*each, options.caller) for each in options.addresses[:LOOK_BROKERS_MAX]]
-    return (
-        Refused(str(seen[0])) if all(seen) else certain
-    )  # of certificates we have more to say than the driver
+    why = None
+    for address in options.addresses[:LOOK_BROKERS_MAX]:
+        found = why_turned_away(*address, options.caller)
+        if found is None:  # it may let us in yet
+            return certain
+        why = why or found
+    return Refused(str(why))  # of certificates it has more to say than the driver
 
 
 def why_turned_away(host: str, port: int, caller: Caller) -> str | None:
     """Say what a program must change to be let in by a broker; None: nothing that could be found out.
 
-    Blocks for two short times at most: `LOOK_S`.
+    Blocks, for `LOOK_S` if nobody answers.
     """
     address = f"kafka://{host}:{port}"
     try:
@@ -93,8 +96,10 @@ def why_turned_away(host: str, port: int, caller: Caller) -> str | None:
             except ssl.SSLError as error:
                 if "ALERT" in (error.reason or "") and "CERTIFICATE" in (error.reason or ""):
                     return _about_papers(address, caller)
+            except TimeoutError:
+                return None
             except OSError:
-                pass  # it has hung up, or says nothing: does it expect the other way of speaking?
+                pass  # it has hung up: does it expect the other way of speaking?
         with _connected(host, port) as line:
             return _the_other_way(line, address, caller)
     except OSError:

@@ -206,6 +206,7 @@ class Inspecting:
         how = "probed" if broker.settings else "the broker does not tell its settings: the least"
         return {
             "kept in": f"Kafka at {self._options.servers}, {broker.brokers} broker{'s' * (broker.brokers != 1)}",
+            "TLS": "yes" if self._options.caller.tls is not None else "no",
             "durability of a send": f"{broker.promised.name} for topics made here ({how})",
             "groups": f"protocol {broker.protocol} ({'declared' if self._options.protocol else 'probed'})",
             "topics": str(len(self._looker.topics_of_users())),

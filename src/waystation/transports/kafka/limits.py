@@ -105,10 +105,15 @@ DISCOVERY_S: Final = 5.0
 #: How long a question to the broker may take, in seconds.
 ASK_S: Final = 10.0
 
-#: How long the list of topics is waited for when connecting, one time after the other, in seconds: `ASK_S` in all.
-#: After each it is found out whether waiting is in vain. The first is longer than connecting usually takes, the last
-#: one longer than an answer does.
-OPEN_S: Final = (1.0, 1.0, 2.0, 6.0)
+#: How soon the library tries again to reach a broker, at first, in milliseconds; it doubles. Whatever is asked of a new
+#: client that has no connection yet waits for half of it, 11 ms at least, before the library looks again: by its
+#: default that is the longest part of connecting.
+RECONNECT_MS: Final = 20
+
+#: How long the list of topics is waited for when connecting, one time after the other, in seconds, and then for the
+#: rest of `ASK_S`. After each it is found out whether waiting is in vain. The first is longer than connecting usually
+#: takes, the rest longer than an answer does.
+OPEN_S: Final = (1.0, 1.0, 2.0)
 
 #: How long to wait for each word of a broker when it is found out why it turns this program away, in seconds.
 LOOK_S: Final = 1.0

@@ -21,6 +21,7 @@ from .limits import (
     PARTITIONS_COUNT,
     PARTITIONS_COUNT_MAX,
     PRODUCER_MESSAGES_MAX,
+    RECONNECT_MS,
     RECORD_BYTES_MAX,
     REQUESTS_IN_FLIGHT,
     SESSION_MS,
@@ -87,7 +88,7 @@ class Options:
             "bootstrap.servers": self.servers,
             "client.id": "waystation",
             "socket.keepalive.enable": True,
-            "reconnect.backoff.ms": 50,
+            "reconnect.backoff.ms": RECONNECT_MS,
             "reconnect.backoff.max.ms": 2000,
             "log_level": 0,  # what is worth saying is said by the gate, once
             **self.security,
