@@ -168,8 +168,8 @@ AMQP = (
     Mutant(
         "amqp: a message that no queue takes is not given back",
         "transports/amqp/sender.py",
-        "mandatory=parcel.message is not None,",
-        "mandatory=False,",
+        "mandatory=parcel.needed or parcel.message is not None,",
+        "mandatory=parcel.needed,",
         ("tests/transports/test_amqp_interop.py::test_what_nobody_was_there_for_waits_for_the_first_groups",),
     ),
     Mutant(

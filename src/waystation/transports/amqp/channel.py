@@ -50,7 +50,7 @@ class Channel:
         on_end: Called when it ends by itself.
         on_confirm: Called with a number, whether all up to it are meant (`multiple`), and whether the server has
             `taken` them.
-        on_return: Called with the properties of a message that no queue wanted.
+        on_return: Called with the route and the properties of a message that no queue wanted.
         on_cancel: Called with the name of a consumer whose queue is gone.
     """
 
@@ -60,7 +60,7 @@ class Channel:
         self.ended: Exception | None = None
         self.on_end: Callable[[Exception], None] = lambda _: None
         self.on_confirm: Callable[..., None] = lambda *_, **__: None
-        self.on_return: Callable[[dict[str, Any]], None] = lambda _: None
+        self.on_return: Callable[[bytes, dict[str, Any]], None] = lambda *_: None
         self.on_cancel: Callable[[str], None] = lambda _: None
         self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._consumers: dict[str, OnArrival] = {}
@@ -283,7 +283,7 @@ class Channel:
         properties = read_properties(self._header[12:])
         method = frames.method_of(self._method)
         if method == frames.RETURN:
-            self.on_return(properties)
+            self.on_return(frames.read_return(self._method), properties)
             return
         if method == frames.GOT:
             self._answer("Basic.GetOk", Arrival(self, *frames.read_got(self._method), properties, body))

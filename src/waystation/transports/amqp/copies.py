@@ -37,7 +37,7 @@ def again(
             queue = names.later
             extra[binding.TO] = line.again
     return (
-        Parcel(message.id, to_queue(queue), binding.properties_of(message, extra), message.body),
+        Parcel(message.id, to_queue(queue), binding.properties_of(message, extra), message.body, needed=True),
         copy,
     )
 
@@ -54,7 +54,8 @@ def dead(held: Held, line: Line, outcome: DeadLetter, *, number: int, attempts: 
         binding.DETAIL: outcome.detail[:REASON_CHARS_MAX],
         binding.DIED: repr(wall),
     }
-    return Parcel(message.id, to_queue(line.dead), binding.properties_of(message, extra), message.body)
+    properties = binding.properties_of(message, extra)
+    return Parcel(message.id, to_queue(line.dead), properties, message.body, needed=True)
 
 
 def note(queue: str, text: str) -> Parcel:

@@ -94,6 +94,11 @@ def read_got(payload: bytes) -> tuple[int, bool, str, str]:
     return tag, bool(redelivered), *_two_texts(payload, 13)
 
 
+def read_return(payload: bytes) -> bytes:
+    """Return the route of a message that no queue wanted, as it was published by: two short strings."""
+    return payload[7 + payload[6] :]
+
+
 def read_body_length(payload: bytes) -> int:
     """Return how long the body is that follows a header."""
     length: int = _LENGTH.unpack_from(payload, 4)[0]

@@ -29,7 +29,7 @@ from .limits import SUSPECTS_AWAY_S, SUSPECTS_MESSAGES_MAX
 from .lines import Line, Source
 from .names import Names
 from .place import Ended, Held, Place
-from .sender import Parcel, Sender
+from .sender import NoQueue, Parcel, Sender
 from .shared import Shared
 from .suspicion import Standing
 
@@ -181,8 +181,20 @@ class Member:
             for each in held
         ]
         if parcels:
-            await self.sender.sent(parcels)
+            await self._send(parcels)
             source.holds.ack([each.tag for each in held])
+
+    async def _send(self, copies: Sequence[Parcel]) -> None:
+        """Send copies of what is acknowledged then.
+
+        Raises:
+            TransportError: Some may not have been taken. Where a queue is missing, the group is made anew.
+        """
+        try:
+            await self.sender.sent(copies)
+        except NoQueue:
+            self.cancelled()
+            raise
 
     def forget(self, line: Line) -> None:
         """A partition is given up: copies of what it had come to somebody else."""
@@ -245,7 +257,7 @@ class Member:
                 place.expect(copy, held.sequence)
         place.cleared.update(copies)
         place.bar(copies)
-        await self.sender.sent(parcels)
+        await self._send(parcels)
         self._ack(chosen)
         for source in {held.source for held in chosen}:
             await source.channel.barrier()
@@ -318,7 +330,7 @@ class Member:
         for each in ended:
             each.held.source.under_way += 1
         try:
-            await self.sender.sent(parcels)
+            await self._send(parcels)
         except BaseException:
             if self._connection is not None:
                 for each, copy in zip(ended, copies, strict=True):

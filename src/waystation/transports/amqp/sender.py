@@ -33,6 +33,7 @@ class Parcel:
         route: Exchange and routing key.
         message: What is to be kept if no queue wants it; None: it is not.
         kept: Whether it survives the server.
+        needed: Whether it is lost if no queue takes it, so that it must not be said to be sent then.
     """
 
     message_id: str
@@ -41,6 +42,11 @@ class Parcel:
     body: bytes
     message: Message | None = None
     kept: bool = True
+    needed: bool = False
+
+
+class NoQueue(SendRejected):
+    """The queue that a message belongs in is not there: somebody has deleted it."""
 
 
 def to_queue(queue: str) -> bytes:
@@ -56,6 +62,7 @@ class _Batch:
         left: How many have no outcome yet.
         failures: Outcomes other than a receipt, by place.
         first: The number of the first one; 0: not written yet.
+        unread: The places of those that no queue wanted, and that are on their way to where they are kept.
     """
 
     parcels: Sequence[Parcel]
@@ -64,6 +71,7 @@ class _Batch:
     left: int
     first: int = 0
     failures: dict[int, TransportError] = field(default_factory=dict)
+    unread: set[int] = field(default_factory=set)
 
 
 class Sender:
@@ -80,7 +88,7 @@ class Sender:
         self._written: dict[int, tuple[_Batch, int]] = {}  # by number: whose it is, and its place there
         self._batches: dict[_Batch, None] = {}  # those written, oldest first
         self._waiting: deque[_Batch] = deque()
-        self._unwanted: set[str] = set()
+        self._unwanted: set[tuple[bytes, str]] = set()  # by route and id
         self._routes: dict[str, tuple[bytes, list[bytes]]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._unread = to_queue(names.unread)
@@ -202,7 +210,7 @@ class Sender:
                 frames.publish(
                     number,
                     route=parcel.route,
-                    mandatory=parcel.message is not None,
+                    mandatory=parcel.needed or parcel.message is not None,
                     properties=parcel.properties,
                     body=parcel.body,
                     piece_bytes=piece_bytes,
@@ -230,8 +238,12 @@ class Sender:
             self._settle(batch, place, taken=taken)
 
     def _settle(self, batch: _Batch, place: int, *, taken: bool) -> None:
-        if self._unwanted and taken and self._keep_unread(batch, place):
-            return
+        if self._unwanted and taken and self._is_unwanted(batch, place):
+            if self._keep_unread(batch, place):
+                return
+            batch.failures[place] = NoQueue(
+                "RabbitMQ has lost the queue that this belongs in: somebody deleted it"
+            )
         if not taken:
             batch.failures[place] = SendRejected(
                 "RabbitMQ has refused the message: a queue that it belongs in is full, or has no quorum"
@@ -241,24 +253,33 @@ class Sender:
             self._batches.pop(batch, None)
             self._finish(batch)
 
-    def _returned(self, properties: dict[str, Any]) -> None:
+    def _returned(self, route: bytes, properties: dict[str, Any]) -> None:
         """No queue wanted a message; its confirmation comes next."""
-        self._unwanted.add(properties.get("message_id", ""))
+        self._unwanted.add((route, properties.get("message_id", "")))
+
+    def _is_unwanted(self, batch: _Batch, place: int) -> bool:
+        """Say whether a message came back, and forget that it did."""
+        parcel = batch.parcels[place]
+        returned = (self._unread if place in batch.unread else parcel.route, parcel.message_id)
+        if returned not in self._unwanted:
+            return False
+        self._unwanted.remove(returned)
+        return True
 
     def _keep_unread(self, batch: _Batch, place: int) -> bool:
-        """Put a message that no queue wanted where a group finds it that comes later; say whether it was one."""
+        """Put a message that no queue wanted where a group finds it that comes later; say whether that can be done."""
         parcel = batch.parcels[place]
         channel = self._channel
-        if parcel.message is None or parcel.message_id not in self._unwanted or channel is None:
+        if parcel.message is None or place in batch.unread or channel is None:
             return False
-        self._unwanted.remove(parcel.message_id)
+        batch.unread.add(place)
         number, self._next = self._next, self._next + 1
         self._written[number] = (batch, place)
         channel.write(
             frames.publish(
                 channel.number,
                 route=self._unread,
-                mandatory=False,
+                mandatory=True,
                 properties=properties_of(parcel.message, {TOPIC: parcel.message.topic}),
                 body=parcel.body,
                 piece_bytes=channel.connection.piece_bytes,
