@@ -182,16 +182,16 @@ AMQP = (
     Mutant(
         "amqp: a dead letter is not confirmed",
         "transports/amqp/member.py",
-        "        try:\n            await self.sender.sent(parcels)\n",
+        "        try:\n            await self._send(parcels)\n",
         "        try:\n            self.sender.send_parcels(parcels, lambda _: None)\n",
         (LETTER + "[rabbitmq]",),
     ),
     Mutant(
         "amqp: a dead letter is settled before it is copied",
         "transports/amqp/member.py",
-        "        try:\n            await self.sender.sent(parcels)\n",
+        "        try:\n            await self._send(parcels)\n",
         "        self._ack([each.held for each in ended])\n        ended, copies = [], []\n"
-        "        try:\n            await self.sender.sent(parcels)\n",
+        "        try:\n            await self._send(parcels)\n",
         (LETTER_CUT + "[rabbitmq]",),
     ),
     Mutant(

@@ -94,7 +94,7 @@ class AmqpClient:
             async with _channel(url) as channel:
                 for queue in queues:
                     await channel.queue_delete(queue)
-                for exchange in (names.exchange, *names.slots):
+                for exchange in (names.exchange, names.call, *names.slots):
                     await channel.exchange_delete(exchange)
 
         uvloop.run(main())
