@@ -126,7 +126,7 @@ async def unattended(folder: Path, seed: int, seconds: int, turn_s: int) -> Find
 
 
 async def _mixed(part: str, folder: Path, seed: int, seconds: int, turn_s: int, *, release: bool) -> Finding:
-    disk = None if why_no_disk() else Disk(folder, megabytes=128)
+    disk = None if why_no_disk() else Disk(folder, megabytes=256)
     town = Town(folder, (folder if disk is None else disk.path) / "bus.db", seed)
     try:
         async with opened(town.path) as transport:
