@@ -19,9 +19,6 @@ TOPIC_HEADER: Final = "wstopic"
 _EXPIRES = KAFKA.names["expires_at"]
 _ID, _KEY, _TIME = KAFKA.names["id"], KAFKA.names["key"], KAFKA.names["time"]
 
-#: Between these, from 1987 to 2242, Python writes a time with ten digits or fewer, a point, and at most seven more.
-_PLAIN_S_MIN, _PLAIN_S_MAX = 2**29, 2**33
-
 _CONTENT_TYPE = "content-type"
 _JSON = JSON.encode()
 
@@ -196,18 +193,22 @@ class _Written:
     __slots__ = ("_common", "_of", "_second", "_whole")
 
     def __init__(self) -> None:
-        self._whole = self._second = ""
+        self._whole, self._second = -1, ""
         self._of: tuple[str, str, str, str] | None = None
         self._common: dict[str, str] = {}
 
     def time(self, unix_s: float) -> str:
-        """As `rfc3339`, in a third of the time: Python writes what tells a float from all others, and that is read."""
-        if not _PLAIN_S_MIN <= unix_s < _PLAIN_S_MAX:
-            return rfc3339(unix_s)
-        whole, _, part = repr(unix_s).partition(".")
+        """As `rfc3339`."""
+        whole = int(unix_s)
         if whole != self._whole:
-            self._whole, self._second = whole, rfc3339(float(whole))[:-1] + "."
-        return self._second + part + "Z"
+            second = rfc3339(float(whole))
+            if not second.endswith("Z"):  # beyond the calendar
+                return rfc3339(unix_s)
+            self._whole, self._second = whole, second[:-1] + "."
+        ticks = int((unix_s - whole) * 1e7 + 0.5)
+        if 0 < ticks < 10_000_000 and whole + ticks / 1e7 == unix_s:
+            return self._second + str(10_000_000 + ticks)[1:] + "Z"
+        return rfc3339(unix_s)
 
     def common(self, message: Message) -> dict[str, str]:
         """Return the headers of a plain message that others are likely to have too."""
